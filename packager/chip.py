@@ -1,0 +1,112 @@
+"""The chips splitflash knows, as data (RM0433 sections 2 and 4).
+
+Adding a chip is adding one entry to :data:`CHIPS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+SECTOR_SIZE = 128 * KIB
+"""Unit of erase in bytes (RM0433 4.3.10)."""
+FLASH_WORD = 32
+"""Unit of program in bytes: 256 bits with one ECC, programmed once between erases (RM0433 4.3.9)."""
+DEV_ID = 0x450
+"""DBGMCU_IDCODE.DEV_ID of the H742/743/753."""
+BOOT_ADDRESS = 0x0800_0000
+"""Where the core boots from with BOOT0 low and factory option bytes."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A half-open run of addresses ``start <= a < end``, in bytes."""
+
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """First address behind the span."""
+        return self.start + self.size
+
+    def contains(self, address: int, size: int = 1) -> bool:
+        """Tell whether ``size`` bytes at ``address`` lie wholly inside."""
+        return self.start <= address and size <= self.end - address
+
+    def overlaps(self, other: Span) -> bool:
+        """Tell whether the spans share an address."""
+        return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class Ram:
+    """One RAM region of the chip."""
+
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What splitflash has to know of a chip."""
+
+    name: str
+    flash_kib: int
+    banks: tuple[Span, Span]
+    ram: tuple[Ram, ...]
+
+    @property
+    def chip_id(self) -> int:
+        """The ``chip`` field of header and info block: flash KiB in the upper half, DEV_ID below."""
+        return self.flash_kib << 16 | DEV_ID
+
+    @property
+    def sectors_per_bank(self) -> int:
+        """Number of 128 KiB sectors in each bank."""
+        return self.banks[0].size // SECTOR_SIZE
+
+    def bank_of(self, address: int) -> int | None:
+        """Return 1 or 2 for an address in user flash, else None."""
+        for number, bank in enumerate(self.banks, start=1):
+            if bank.contains(address):
+                return number
+        return None
+
+    def ram_of(self, address: int) -> Ram | None:
+        """Return the RAM region that holds ``address``, else None."""
+        return next((ram for ram in self.ram if ram.span.contains(address)), None)
+
+
+# RM0433 table 7 (memory map): ITCM, DTCM, AXI SRAM, SRAM1-3, SRAM4, backup SRAM.
+_H743_RAM = (
+    Ram("ITCM", Span(0x0000_0000, 64 * KIB)),
+    Ram("DTCM", Span(0x2000_0000, 128 * KIB)),
+    Ram("AXI SRAM", Span(0x2400_0000, 512 * KIB)),
+    Ram("SRAM1-3", Span(0x3000_0000, 288 * KIB)),
+    Ram("SRAM4", Span(0x3800_0000, 64 * KIB)),
+    Ram("BKPSRAM", Span(0x3880_0000, 4 * KIB)),
+)
+
+
+def _h743(name: str, flash_kib: int) -> Chip:
+    # Both banks keep their base: the 1 MB parts have a hole between them (RM0433 table 15).
+    bank_size = flash_kib * KIB // 2
+    banks = (Span(0x0800_0000, bank_size), Span(0x0810_0000, bank_size))
+    return Chip(name, flash_kib, banks, _H743_RAM)
+
+
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        _h743("stm32h743xi", 2048),
+        _h743("stm32h743xg", 1024),
+        _h743("stm32h753xi", 2048),
+    )
+}
+"""Every known chip by its lower-case name."""
+
+UNSUPPORTED = {
+    "stm32h750xb": "it has one flash sector, so there is no room for loader, staging and app",
+}
+"""Chips people will try, with the reason why they cannot work."""
