@@ -1,0 +1,494 @@
+"""Every byte that splitflash puts into flash or hands to the application, in one place.
+
+Little-endian throughout. The structs below are the source: ``mcu_loader/format.h`` is generated
+from them (see :mod:`packager.format_c`) and ``mcu_loader/DESIGN.md`` is checked against them.
+No cryptography and no files here.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import asdict, dataclass, fields
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from construct import (
+    Array,
+    Bytes,
+    Const,
+    ConstructError,
+    Int32ul,
+    OneOf,
+    Struct,
+    Terminated,
+)
+
+from packager.chip import FLASH_WORD, KIB
+from packager.errors import FormatError
+from packager.reasons import Reason
+
+# The first bytes are neither an LPC (0x?A 0x?F) nor a TI (01 00) prefix to dfu-util, and as a word
+# (0x544C5053) they are no RAM address, so the ROM never takes an update for a vector table.
+UPDATE_MAGIC = b"SPLTFLSH"
+INFO_MAGIC = b"SPLTINFO"
+RESULT_MAGIC = b"SPLTRSLT"
+
+FORMAT_VERSION = 1
+HEADER_SIZE = 640
+SIGNATURE_SIZE = 64
+SIGNED_SIZE = HEADER_SIZE - SIGNATURE_SIZE
+RECIPIENT_SLOTS = 4
+VERIFY_KEY_SLOTS = 4
+DEVICE_KEY_SLOTS = 2
+KEY_ID_SIZE = 8
+DIGEST_SIZE = 32
+NONCE_SIZE = 12
+TAG_SIZE = 16
+MIN_CHUNK_SIZE = 1 * KIB
+MAX_CHUNK_SIZE = 16 * KIB
+
+RECORD_SIZE = 128
+CARRY_SLOTS = 8
+CARRY_SIZE = CARRY_SLOTS * RECORD_SIZE
+"""Bytes at the end of the app area kept free for carrying the newest record over a marks erase."""
+
+INFO_OFFSET = 0x400
+INFO_SIZE = 512
+RESULT_SIZE = 64
+
+SIGNATURE_DOMAIN = b"splitflash update header v1".ljust(32, b"\0")
+WRAP_DOMAIN = b"splitflash update v1 key wrap"
+
+FLAG_ALLOW_DOWNGRADE = 1
+"""``flags`` bit 0: at an equal security counter a lower version may be installed."""
+INFO_FLAG_DEV = 1
+"""Info block ``flags`` bit 0: development loader, boots an app that has no record."""
+
+
+class RecordType(IntEnum):
+    """Type of a mark record; far apart, so that no few flipped bits turn one into another."""
+
+    INSTALLING = 0x3C5AA5C3
+    DONE = 0x69966996
+    INSTALLED = 0x43A55A3C
+    REFUSED = 0x16699669
+
+
+class AppState(IntEnum):
+    """What the newest record says about the app area."""
+
+    NONE = 0x5AC3963C
+    INSTALLING = 0x3C5AA5C3
+    INSTALLED = 0x43A55A3C
+
+
+class Action(IntEnum):
+    """What the loader did before it started the application (result record)."""
+
+    BOOTED = 1
+    INSTALLED = 2
+    REFUSED = 3
+    ALREADY_INSTALLED = 4
+
+
+class BootCheck(IntEnum):
+    """How the loader checks the app before every boot."""
+
+    OFF = 0
+    CRC = 1
+    DIGEST = 2
+
+
+class Recovery(IntEnum):
+    """Where a device without a bootable app waits for an update."""
+
+    NONE = 0
+    ROM = 1
+
+
+Recipient = Struct(
+    "key_id" / Bytes(KEY_ID_SIZE),
+    "wrapped_cek" / Bytes(32),
+    "wrap_tag" / Bytes(TAG_SIZE),
+)
+
+UpdateHeaderStruct = Struct(
+    "magic" / Const(UPDATE_MAGIC),
+    "format_version" / Const(FORMAT_VERSION, Int32ul),
+    "header_size" / Const(HEADER_SIZE, Int32ul),
+    "product_id" / Bytes(16),
+    "version" / Int32ul,
+    "security_counter" / Int32ul,
+    "chip" / Int32ul,
+    "app_address" / Int32ul,
+    "staging_address" / Int32ul,
+    "flags" / OneOf(Int32ul, (0, FLAG_ALLOW_DOWNGRADE)),
+    "layout_id" / Bytes(16),
+    "image_size" / Int32ul,
+    "payload_size" / Int32ul,
+    "chunk_size" / Int32ul,
+    "compression_id" / Const(0, Int32ul),
+    "image_digest" / Bytes(DIGEST_SIZE),
+    "payload_digest" / Bytes(DIGEST_SIZE),
+    "base_nonce" / Bytes(NONCE_SIZE),
+    "signing_key_id" / Bytes(KEY_ID_SIZE),
+    "ephemeral_public_key" / Bytes(32),
+    "recipients" / Array(RECIPIENT_SLOTS, Recipient),
+    "device_bindings" / Const(bytes(64)),
+    "reserved" / Const(bytes(84)),
+    "signature" / Bytes(SIGNATURE_SIZE),
+)
+
+MarkRecordStruct = Struct(
+    "type" / OneOf(Int32ul, tuple(RecordType)),
+    "sequence" / Int32ul,
+    "floor_counter" / Int32ul,
+    "floor_version" / Int32ul,
+    "version" / Int32ul,
+    "security_counter" / Int32ul,
+    "image_size" / Int32ul,
+    "image_crc" / Int32ul,
+    "update_id" / Bytes(DIGEST_SIZE),
+    "image_digest" / Bytes(DIGEST_SIZE),
+    "done_sectors" / Int32ul,
+    "state" / OneOf(Int32ul, tuple(AppState)),
+    "reason" / OneOf(Int32ul, tuple(Reason)),
+    "refused_run" / Int32ul,
+    "refused_version" / Int32ul,
+    "refused_key_id" / Bytes(KEY_ID_SIZE),
+    "crc" / Int32ul,
+)
+
+Area = Struct("start" / Int32ul, "size" / Int32ul)
+
+InfoBlockStruct = Struct(
+    "magic" / Const(INFO_MAGIC),
+    "info_size" / Const(INFO_SIZE, Int32ul),
+    "loader_version" / Int32ul,
+    "chip" / Int32ul,
+    "flags" / OneOf(Int32ul, (0, INFO_FLAG_DEV)),
+    "product_id" / Bytes(16),
+    "product_name" / Bytes(32),
+    "layout_id" / Bytes(16),
+    "loader" / Area,
+    "staging" / Area,
+    "app" / Area,
+    "marks" / Area,
+    "ram" / Array(4, Area),
+    "boot_check" / OneOf(Int32ul, tuple(BootCheck)),
+    "recovery" / OneOf(Int32ul, tuple(Recovery)),
+    "supply_level" / OneOf(Int32ul, tuple(range(8))),
+    "result_record" / Int32ul,
+    "verify_key_count" / OneOf(Int32ul, tuple(range(1, VERIFY_KEY_SLOTS + 1))),
+    "device_key_count" / OneOf(Int32ul, tuple(range(1, DEVICE_KEY_SLOTS + 1))),
+    "verify_key_ids" / Array(VERIFY_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
+    "device_key_ids" / Array(DEVICE_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
+    "reserved" / Const(bytes(284)),
+    "crc" / Int32ul,
+)
+
+ResultRecordStruct = Struct(
+    "magic" / Const(RESULT_MAGIC),
+    "loader_version" / Int32ul,
+    "action" / OneOf(Int32ul, tuple(Action)),
+    "reason" / OneOf(Int32ul, tuple(Reason)),
+    "version" / Int32ul,
+    "security_counter" / Int32ul,
+    "reset_cause" / Int32ul,
+    "reserved" / Const(bytes(28)),
+    "crc" / Int32ul,
+)
+
+STRUCTS = {
+    "update_header": UpdateHeaderStruct,
+    "mark_record": MarkRecordStruct,
+    "info_block": InfoBlockStruct,
+    "result_record": ResultRecordStruct,
+}
+"""Every struct under its C name, for the generator of ``mcu_loader/format.h``."""
+
+
+@dataclass(frozen=True)
+class WrappedKey:
+    """The content key of an update, wrapped for one recipient."""
+
+    key_id: bytes
+    wrapped_cek: bytes
+    wrap_tag: bytes
+
+
+@dataclass(frozen=True)
+class UpdateHeader:
+    """The header of an update; ``mcu_loader/DESIGN.md`` explains each field."""
+
+    product_id: bytes
+    version: int
+    security_counter: int
+    chip: int
+    app_address: int
+    staging_address: int
+    flags: int
+    layout_id: bytes
+    image_size: int
+    payload_size: int
+    chunk_size: int
+    image_digest: bytes
+    payload_digest: bytes
+    base_nonce: bytes
+    signing_key_id: bytes
+    ephemeral_public_key: bytes
+    recipients: tuple[WrappedKey, ...]
+    signature: bytes = bytes(SIGNATURE_SIZE)
+
+
+@dataclass(frozen=True)
+class MarkRecord:
+    """One append-only record of the marks sector: a full snapshot of the device's state."""
+
+    type: RecordType
+    sequence: int
+    floor_counter: int
+    floor_version: int
+    version: int
+    security_counter: int
+    image_size: int
+    image_crc: int
+    update_id: bytes
+    image_digest: bytes
+    done_sectors: int
+    state: AppState
+    reason: Reason = Reason.NONE
+    refused_run: int = 0
+    refused_version: int = 0
+    refused_key_id: bytes = bytes(KEY_ID_SIZE)
+
+
+@dataclass(frozen=True)
+class FlashArea:
+    """Start address and size in bytes of one area."""
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class InfoBlock:
+    """What a loader says about itself, readable at a fixed offset in its sector."""
+
+    loader_version: int
+    chip: int
+    flags: int
+    product_id: bytes
+    product_name: bytes
+    layout_id: bytes
+    loader: FlashArea
+    staging: FlashArea
+    app: FlashArea
+    marks: FlashArea
+    ram: tuple[FlashArea, ...]
+    boot_check: BootCheck
+    recovery: Recovery
+    supply_level: int
+    result_record: int
+    verify_key_ids: tuple[bytes, ...]
+    device_key_ids: tuple[bytes, ...]
+
+    @property
+    def is_dev(self) -> bool:
+        """True for a development loader."""
+        return bool(self.flags & INFO_FLAG_DEV)
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """What the loader tells the application it starts."""
+
+    loader_version: int
+    action: Action
+    reason: Reason
+    version: int
+    security_counter: int
+    reset_cause: int
+
+
+def build_header(header: UpdateHeader) -> bytes:
+    """Return the ``HEADER_SIZE`` bytes of a header."""
+    values = asdict(header)
+    empty = WrappedKey(bytes(KEY_ID_SIZE), bytes(32), bytes(TAG_SIZE))
+    spare = RECIPIENT_SLOTS - len(header.recipients)
+    values["recipients"] = [*values["recipients"], *[asdict(empty)] * spare]
+    return _build(UpdateHeaderStruct, values, "update header")
+
+
+def parse_header(data: bytes, where: str = "update header") -> UpdateHeader:
+    """Read a header from exactly ``HEADER_SIZE`` bytes; checks form only, never a signature.
+
+    Raises:
+        FormatError: magic, version, size, or a field that must be zero or is unknown.
+    """
+    values = _parse(UpdateHeaderStruct, data, where)
+    used = [entry for entry in values["recipients"] if any(entry["key_id"])]
+    if values["recipients"][: len(used)] != used:
+        raise FormatError(where, "recipient table has a gap", "used entries first", "pack again")
+    for entry in values["recipients"][len(used) :]:
+        if any(entry["wrapped_cek"]) or any(entry["wrap_tag"]):
+            raise FormatError(where, "unused recipient entry is not zero", "zeros", "pack again")
+    values["recipients"] = tuple(WrappedKey(**entry) for entry in used)
+    return _fill(UpdateHeader, values)
+
+
+def build_record(record: MarkRecord) -> bytes:
+    """Return the ``RECORD_SIZE`` bytes of a mark record, CRC last."""
+    return _build_with_crc(MarkRecordStruct, asdict(record), "mark record")
+
+
+def parse_record(data: bytes, where: str = "mark record") -> MarkRecord:
+    """Read one mark record.
+
+    Raises:
+        FormatError: wrong CRC (torn or blank slot) or an unknown value.
+    """
+    values = _parse_with_crc(MarkRecordStruct, data, where)
+    values["type"] = RecordType(values["type"])
+    values["state"] = AppState(values["state"])
+    values["reason"] = Reason(values["reason"])
+    return _fill(MarkRecord, values)
+
+
+def build_info(info: InfoBlock) -> bytes:
+    """Return the ``INFO_SIZE`` bytes of a loader's info block."""
+    values = asdict(info)
+    values["verify_key_count"] = len(info.verify_key_ids)
+    values["device_key_count"] = len(info.device_key_ids)
+    values["verify_key_ids"] = _padded(info.verify_key_ids, VERIFY_KEY_SLOTS)
+    values["device_key_ids"] = _padded(info.device_key_ids, DEVICE_KEY_SLOTS)
+    return _build_with_crc(InfoBlockStruct, values, "info block")
+
+
+def parse_info(data: bytes, where: str = "info block") -> InfoBlock:
+    """Read a loader's info block.
+
+    Raises:
+        FormatError: no info block, a damaged one, or one of an unknown format.
+    """
+    values = _parse_with_crc(InfoBlockStruct, data, where)
+    for name in ("loader", "staging", "app", "marks"):
+        values[name] = FlashArea(**values[name])
+    values["ram"] = tuple(FlashArea(**area) for area in values["ram"])
+    values["boot_check"] = BootCheck(values["boot_check"])
+    values["recovery"] = Recovery(values["recovery"])
+    values["verify_key_ids"] = tuple(values["verify_key_ids"][: values["verify_key_count"]])
+    values["device_key_ids"] = tuple(values["device_key_ids"][: values["device_key_count"]])
+    return _fill(InfoBlock, values)
+
+
+def build_result(record: ResultRecord) -> bytes:
+    """Return the ``RESULT_SIZE`` bytes of a result record."""
+    return _build_with_crc(ResultRecordStruct, asdict(record), "result record")
+
+
+def parse_result(data: bytes, where: str = "result record") -> ResultRecord:
+    """Read the result record the loader left for the application.
+
+    Raises:
+        FormatError: there is none, or it is damaged.
+    """
+    values = _parse_with_crc(ResultRecordStruct, data, where)
+    values["action"] = Action(values["action"])
+    values["reason"] = Reason(values["reason"])
+    return _fill(ResultRecord, values)
+
+
+def payload_size_of(image_size: int, chunk_size: int) -> int:
+    """Return the payload bytes of an image: each chunk carries one tag."""
+    return image_size + TAG_SIZE * chunk_count(image_size, chunk_size)
+
+
+def chunk_count(image_size: int, chunk_size: int) -> int:
+    """Return how many chunks an image is cut into."""
+    return -(-image_size // chunk_size)
+
+
+def largest_image(app_size: int, staging_size: int, chunk_size: int = MAX_CHUNK_SIZE) -> int:
+    """Return the largest image in bytes that can be updated with these areas."""
+    room = staging_size - HEADER_SIZE
+    whole, rest = divmod(room, chunk_size + TAG_SIZE)
+    by_staging = whole * chunk_size + max(0, rest - TAG_SIZE)
+    return max(0, min(app_size - CARRY_SIZE, by_staging))
+
+
+def pack_version(text: str) -> int:
+    """Turn ``1.4.2`` into the ``version`` field: major 8 bits, minor 8 bits, patch 16 bits.
+
+    Raises:
+        FormatError: not three numbers in range.
+    """
+    match = re.fullmatch(r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})", text, re.ASCII)
+    parts = [int(part) for part in match.groups()] if match else []
+    if not parts or parts[0] > 0xFF or parts[1] > 0xFF or parts[2] > 0xFFFF:
+        raise FormatError(
+            f"version '{text}'",
+            "not of the form MAJOR.MINOR.PATCH",
+            "numbers up to 255.255.65535",
+            "give for example 1.4.2",
+        )
+    return parts[0] << 24 | parts[1] << 16 | parts[2]
+
+
+def version_text(version: int) -> str:
+    """Turn the ``version`` field into ``1.4.2``."""
+    return f"{version >> 24}.{version >> 16 & 0xFF}.{version & 0xFFFF}"
+
+
+def pad_to_flash_word(data: bytes) -> bytes:
+    """Fill up with 0xFF to whole 32-byte flash words."""
+    return data + b"\xff" * (-len(data) % FLASH_WORD)
+
+
+_T = TypeVar("_T")
+
+
+def _fill(cls: type[_T], values: dict[str, Any]) -> _T:
+    return cls(**{field.name: values[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+
+
+def _padded(ids: tuple[bytes, ...], slots: int) -> list[bytes]:
+    return [*ids, *[bytes(KEY_ID_SIZE)] * (slots - len(ids))]
+
+
+def _build(struct: Any, values: dict[str, Any], where: str) -> bytes:
+    try:
+        return bytes(struct.build(values))
+    except ConstructError as error:
+        raise FormatError(where, f"cannot be built: {error}", "", "report this") from error
+
+
+def _parse(struct: Any, data: bytes, where: str) -> dict[str, Any]:
+    """Parse exactly all of ``data``; what is rebuilt from it must be the same bytes."""
+    size = struct.sizeof()
+    if len(data) != size:
+        raise FormatError(where, f"{len(data)} bytes", f"expected {size}", "check the file")
+    try:
+        values = Struct(*struct.subcons, Terminated).parse(data)
+        rebuilt = struct.build(values)
+    except ConstructError as error:
+        path = error.path.replace("(parsing) -> ", "") if error.path else "?"
+        reason = str(error).splitlines()[-1]
+        raise FormatError(
+            where, f"field '{path}': {reason}", "", "use a file made by splitflash pack"
+        ) from error
+    if rebuilt != data:
+        raise FormatError(where, "does not rebuild to the same bytes", "", "report this")
+    return {name: value for name, value in values.items() if name != "_io"}
+
+
+def _build_with_crc(struct: Any, values: dict[str, Any], where: str) -> bytes:
+    body = _build(struct, {**values, "crc": 0}, where)[:-4]
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def _parse_with_crc(struct: Any, data: bytes, where: str) -> dict[str, Any]:
+    if len(data) == struct.sizeof() and zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise FormatError(where, "wrong CRC", "", "it is blank, torn or of something else")
+    return _parse(struct, data, where)
