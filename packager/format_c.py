@@ -81,6 +81,11 @@ def render() -> str:
     return "\n".join(parts)
 
 
+def struct_text(name: str) -> str:
+    """Return the C declaration of one struct of :data:`packager.format.STRUCTS`."""
+    return "\n".join(_declaration(name, fmt.STRUCTS[name]))
+
+
 def _constants() -> Iterator[str]:
     for name, value in _SIZES.items():
         yield f"#define {name} {value}u"
@@ -110,15 +115,19 @@ def _enums() -> Iterator[str]:
 def _structs() -> Iterator[str]:
     shared = {"recipient": fmt.Recipient, "area": fmt.Area}
     for name, struct in {**shared, **fmt.STRUCTS}.items():
-        yield f"struct {name} {{"
-        for field, ctype, suffix, _ in _fields(struct):
-            yield f"    {ctype} {field}{suffix};"
-        yield "};\n"
+        yield from _declaration(name, struct)
     for name, struct in {**shared, **fmt.STRUCTS}.items():
         for field, _, _, offset in _fields(struct):
             yield f"_Static_assert(offsetof(struct {name}, {field}) == {offset},"
             yield f'               "{name}.{field}");'
         yield f'_Static_assert(sizeof(struct {name}) == {struct.sizeof()}, "{name}");\n'
+
+
+def _declaration(name: str, struct: Any) -> Iterator[str]:
+    yield f"struct {name} {{"
+    for field, ctype, suffix, _ in _fields(struct):
+        yield f"    {ctype} {field}{suffix};"
+    yield "};\n"
 
 
 def _fields(struct: Any) -> Iterator[tuple[str, str, str, int]]:

@@ -1,0 +1,119 @@
+"""The command line: parse, call one function, print.
+
+Commands are imported only when they are called, so that ``pack`` starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from packager import __version__
+from packager.errors import PackagerError
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done                             9  loader or sample application not built
+  1  other error                     10  device error
+  2  wrong usage                     11  no device found
+  3  layout file                     12  several devices, none chosen
+  4  file format                     13  permission or driver
+  5  application image               14  device is read-protected
+  6  signature, tag or key mismatch  15  read-back differs
+  7  key file                        16  device did not answer in time
+  8  update refused here             20  program under test broke a chip rule
+                                    130  interrupted
+"""
+
+COMMANDS = {
+    "demo": "packager.cli.demo:demo",
+    "keygen": "packager.cli.keys:keygen",
+    "layout": "packager.cli.layout:layout",
+    "loader": "packager.cli.loader:loader",
+    "factory": "packager.cli.factory:factory",
+    "pack": "packager.cli.update:pack",
+    "inspect": "packager.cli.update:inspect",
+    "verify": "packager.cli.update:verify",
+    "unpack": "packager.cli.update:unpack",
+    "drop": "packager.cli.device:drop",
+    "status": "packager.cli.device:status",
+    "sim": "packager.cli.sim:sim",
+}
+"""Each command and where it lives, in the order of a product's life."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of a product's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SPLITFLASH"},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, prog_name="splitflash")
+def cli() -> None:
+    """Encrypted, signed firmware updates for STM32H743 devices over plain USB DfuSe."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors go to stderr, one line each."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="splitflash", standalone_mode=False)
+    except PackagerError as error:
+        click.echo(f"splitflash: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Abort:
+        click.echo("splitflash: interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OSError as error:
+        click.echo(f"splitflash: {_os_error(error)}", err=True)
+        return PackagerError.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Entry point of the ``splitflash`` command."""
+    sys.exit(run())
+
+
+def _os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; check the path and its permissions"
+
+
+LAYOUT_OPTION = click.option(
+    "--layout",
+    "layout_path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Flash layout of the product (YAML).",
+)
+KEYS_OPTION = click.option(
+    "--keys",
+    "keys_dir",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Key folder made by keygen.",
+)

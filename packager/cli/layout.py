@@ -1,0 +1,55 @@
+"""``splitflash layout``: check, show and export a flash layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from packager.layout import load_layout
+
+_LAYOUT = click.argument(
+    "layout_path", metavar="LAYOUT", type=click.Path(dir_okay=False, path_type=Path)
+)
+
+
+@click.group()
+def layout() -> None:
+    """Check, show and export flash layouts."""
+
+
+@layout.command()
+@_LAYOUT
+def check(layout_path: Path) -> None:
+    """Check a layout against its chip; print the largest image that can be updated."""
+    checked = load_layout(layout_path)
+    click.echo(f"{layout_path}: good, layout id {checked.layout_id.hex()}")
+    size = checked.largest_image
+    click.echo(f"largest updatable image: {size} bytes ({size / 1024:.1f} KiB)")
+
+
+@layout.command()
+@_LAYOUT
+def show(layout_path: Path) -> None:
+    """Draw the flash map."""
+    from packager.flash_map import draw
+
+    click.echo(draw(load_layout(layout_path)))
+
+
+@layout.command()
+@_LAYOUT
+@click.option(
+    "-o",
+    "--output",
+    "directory",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.",
+)
+def export(layout_path: Path, directory: Path) -> None:
+    """Write a GNU ld MEMORY fragment and a C header for the application."""
+    from packager.export import export_layout
+
+    for path in export_layout(load_layout(layout_path), directory):
+        click.echo(str(path))
