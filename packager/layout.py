@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from packager.chip import BOOT_ADDRESS, KIB, SECTOR_SIZE, Chip, Span
-from packager.errors import LayoutError
 from packager.format import (
     HEADER_SIZE,
     RESULT_SIZE,
@@ -92,24 +91,24 @@ def load_layout(path: Path) -> Layout:
     draft.raise_problems()
     values = draft.values
     counter = values["security_counter"]
+    data = (item for item in _all_spans(draft) if item[0].startswith("data."))
     return Layout(
         path=path,
+        chip=values["chip"],
         product_id=values["product.id"],
         product_name=values["product.name"],
-        data=tuple(sorted((name, span) for name, span in _spans(draft, "data."))),
+        loader=values["areas.loader"],
+        staging=values["areas.staging"],
+        app=values["areas.app"],
+        marks=values["areas.marks"],
+        data=tuple(sorted((key.removeprefix("data."), span) for key, span in data)),
+        boot_check=values["boot_check"],
+        recovery=values["recovery"],
+        rdp=values["rdp"],
+        supply_mv=values["supply_mv"],
+        result_record=values["result_record"],
         security_counter=None if counter < 0 else counter,
-        **{name: span for name, span in _spans(draft, "areas.")},
-        **{key: values[key] for key in _PLAIN_KEYS},
     )
-
-
-_PLAIN_KEYS = ("chip", "boot_check", "recovery", "rdp", "supply_mv", "result_record")
-
-
-def _spans(draft: Draft, prefix: str) -> Iterator[tuple[str, Span]]:
-    for key, value in draft.values.items():
-        if key.startswith(prefix) and isinstance(value, Span):
-            yield key.removeprefix(prefix), value
 
 
 def _all_spans(draft: Draft) -> list[tuple[str, Span]]:
@@ -259,5 +258,3 @@ RULES: tuple[Rule, ...] = (
     result_record_is_in_ram_the_loader_leaves_alone,
 )
 """Every rule of a layout, named as the sentence it enforces."""
-
-__all__ = ["RULES", "Layout", "LayoutError", "load_layout"]
