@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from packager import __version__
-from packager.files import write_atomically
+from packager.files import write_atomic
 from packager.format import RESULT_MAGIC, RESULT_SIZE
 from packager.format_c import struct_text
 from packager.layout import Layout
@@ -19,7 +19,7 @@ def export_layout(layout: Layout, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     texts = {LINKER_FRAGMENT: linker_fragment(layout), HEADER: c_header(layout)}
     for name, text in texts.items():
-        write_atomically(directory / name, text.encode())
+        write_atomic(directory / name, text.encode())
     return [directory / name for name in texts]
 
 

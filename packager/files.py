@@ -1,49 +1,85 @@
-"""Writes files whole or not at all, and reads them with a bound."""
+"""Reading with a bound and writing all or nothing; no other room opens a file for writing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
-from packager.errors import FormatError
+from packager.chip import KIB
+from packager.errors import FormatError, PackagerError
 
+MAX_FILE_SIZE = 4096 * KIB
+"""Bytes: 2 MiB of flash as Intel HEX is 5.6 MiB, but no area of ours comes near 1.4 MiB."""
+
+PUBLIC_MODE = 0o644
 SECRET_MODE = 0o600
-"""Mode of every file that holds a private key."""
+"""Modes of written files; the first is subject to the umask, the second is exact."""
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write ``data`` under a temporary name beside ``path``, then rename it.
+def read_file(path: Path, limit: int = MAX_FILE_SIZE) -> bytes:
+    """Return the content of a file of 1 to ``limit`` bytes; never reads more than that.
 
     Raises:
-        OSError: the folder is missing or not writable; nothing is left behind then.
+        FormatError: empty, larger, or not readable.
+
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(data) > limit:
+        found = f"larger than {limit // KIB} KiB ({limit} bytes)"
+        raise FormatError(str(path), found, "not a file of ours", "check the path")
+    if not data:
+        raise FormatError(str(path), "empty file", "", "make or copy it again")
+    return data
+
+
+def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
+    """Write a file under a temporary name beside it and rename: whole or not at all.
+
+    A secret file (``SECRET_MODE``) is never readable by others, not even half-written.
+
+    Raises:
+        PackagerError: the file cannot be written; an older one of that name is untouched.
+
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            create_exclusive(temporary, data, mode)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                temporary.unlink()
+    except OSError as error:
+        found = f"cannot be written ({error.strerror})"
+        raise PackagerError(str(path), found, "", "check folder and permissions") from error
+
+
+def create_exclusive(path: Path, data: bytes, mode: int) -> None:
+    """Create a file that must not exist yet.
+
+    Raises:
+        OSError: it exists, or cannot be written; then nothing of it is left.
+
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except OSError:
+        path.unlink(missing_ok=True)
         raise
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Read a file of at most ``limit`` bytes.
-
-    Raises:
-        FormatError: it is empty or larger.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if not data:
-        raise FormatError(str(path), "the file is empty", "", "make or fetch it again")
-    if len(data) > limit:
-        raise FormatError(
-            str(path), f"more than {limit} bytes", "nothing of ours is larger", "check the path"
-        )
-    return data
+def unreadable(path: Path, error: OSError) -> FormatError:
+    """Return the error for a file that the operating system does not let us read."""
+    return FormatError(
+        str(path), f"cannot be read ({error.strerror or error})", "", "check the path"
+    )

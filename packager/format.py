@@ -18,7 +18,9 @@ from construct import (
     Bytes,
     Const,
     ConstructError,
+    Container,
     Int32ul,
+    ListContainer,
     OneOf,
     Struct,
     Terminated,
@@ -480,7 +482,17 @@ def _parse(struct: Any, data: bytes, where: str) -> dict[str, Any]:
         ) from error
     if rebuilt != data:
         raise FormatError(where, "does not rebuild to the same bytes", "", "report this")
-    return {name: value for name, value in values.items() if name != "_io"}
+    plain: dict[str, Any] = _plain(values)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Turn construct's containers into dicts and lists, without its bookkeeping."""
+    if isinstance(value, Container):
+        return {name: _plain(entry) for name, entry in value.items() if name != "_io"}
+    if isinstance(value, ListContainer):
+        return [_plain(entry) for entry in value]
+    return value
 
 
 def _build_with_crc(struct: Any, values: dict[str, Any], where: str) -> bytes:
@@ -489,6 +501,8 @@ def _build_with_crc(struct: Any, values: dict[str, Any], where: str) -> bytes:
 
 
 def _parse_with_crc(struct: Any, data: bytes, where: str) -> dict[str, Any]:
-    if len(data) == struct.sizeof() and zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+    if len(data) == struct.sizeof() and zlib.crc32(data[:-4]) != int.from_bytes(
+        data[-4:], "little"
+    ):
         raise FormatError(where, "wrong CRC", "", "it is blank, torn or of something else")
     return _parse(struct, data, where)

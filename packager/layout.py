@@ -144,7 +144,10 @@ def areas_are_inside_flash(draft: Draft) -> Iterator[Problem]:
             )
         elif first != last:
             yield Problem(
-                key, f"{place} crosses from bank {first} to bank {last}", banks, "keep it in one bank"
+                key,
+                f"{place} crosses from bank {first} to bank {last}",
+                banks,
+                "keep it in one bank",
             )
 
 
@@ -181,7 +184,7 @@ def app_starts_where_a_vector_table_may(draft: Draft) -> Iterator[Problem]:
         yield Problem(
             "areas.app",
             f"a vector table at 0x{app.start:08X} is not aligned",
-            f"{VECTOR_ALIGNMENT} bytes",
+            f"it needs {VECTOR_ALIGNMENT} bytes",
             "start it at a sector",
         )
 
@@ -191,7 +194,10 @@ def marks_are_one_sector(draft: Draft) -> Iterator[Problem]:
     marks = draft.values.get("areas.marks")
     if isinstance(marks, Span) and marks.size != SECTOR_SIZE:
         yield Problem(
-            "areas.marks", f"{marks.size // KIB} KiB", "one sector of 128 KiB", "set size: 128K"
+            "areas.marks",
+            f"{marks.size // KIB} KiB",
+            "expected one sector of 128 KiB",
+            "set size: 128K",
         )
 
 
@@ -239,7 +245,7 @@ def result_record_is_in_ram_the_loader_leaves_alone(draft: Draft) -> Iterator[Pr
         yield Problem(
             "result_record",
             f"found 0x{address:08X}",
-            "32-byte aligned in AXI SRAM (0x24000000) or SRAM4 (0x38000000)",
+            "expected 32-byte aligned in AXI SRAM (0x24000000) or SRAM4 (0x38000000)",
             "use for example 0x38000000",
         )
 

@@ -109,7 +109,9 @@ def _load_yaml(path: Path) -> CommentedMap:
     try:
         raw = path.read_bytes()[: MAX_FILE_SIZE + 1]
     except OSError as error:
-        raise LayoutError(str(path), str(error.strerror), "a layout file", "check the path") from error
+        raise LayoutError(
+            str(path), str(error.strerror), "a layout file", "check the path"
+        ) from error
     if len(raw) > MAX_FILE_SIZE:
         raise LayoutError(str(path), "larger than 64 KiB", "a layout file", "check the path")
     try:
@@ -209,7 +211,9 @@ def _number(low: int, high: int, expected: str) -> Callable[[Any], int]:
 def _choice(choices: Mapping[str, Any]) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if not isinstance(value, str) or value not in choices:
-            raise Unfit(f"found {_shown(value)}", f"expected one of {', '.join(choices)}", "choose one")
+            raise Unfit(
+                f"found {_shown(value)}", f"expected one of {', '.join(choices)}", "choose one"
+            )
         return choices[value]
 
     return read
@@ -218,14 +222,20 @@ def _choice(choices: Mapping[str, Any]) -> Callable[[Any], Any]:
 def _millivolts(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value not in SUPPLY_LEVELS:
         levels = ", ".join(str(level) for level in SUPPLY_LEVELS)
-        raise Unfit(f"found {_shown(value)}", f"expected one of {levels}", "choose the next lower one")
+        raise Unfit(
+            f"found {_shown(value)}", f"expected one of {levels}", "choose the next lower one"
+        )
     return int(value)
 
 
 def _size(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
-    match = re.fullmatch(r"(\d{1,9}) ?([KM])(?:iB)?", value, re.ASCII) if isinstance(value, str) else None
+    match = (
+        re.fullmatch(r"(\d{1,9}) ?([KM])(?:iB)?", value, re.ASCII)
+        if isinstance(value, str)
+        else None
+    )
     if not match:
         raise Unfit(f"size {_shown(value)}", "expected bytes or like 128K, 1M", "change it")
     return int(match[1]) * _UNITS[match[2]]
@@ -240,7 +250,9 @@ def _area(value: Any) -> Span:
         )
     start = value["start"]
     if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 1 << 32:
-        raise Unfit(f"start {_shown(start)}", "expected a 32-bit address", "write it like 0x08020000")
+        raise Unfit(
+            f"start {_shown(start)}", "expected a 32-bit address", "write it like 0x08020000"
+        )
     size = _size(value["size"])
     if not 0 < size < 1 << 32:
         raise Unfit(f"size {size}", "more than 0", "give the area whole sectors of 128K")

@@ -57,7 +57,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "the update uses a format this loader does not know",
         "pack it with a splitflash whose format matches the loader",
     ),
-    Reason.HEADER_SIZE: Explanation("the header does not have the size of its format", _FETCH_AGAIN),
+    Reason.HEADER_SIZE: Explanation(
+        "the header does not have the size of its format", _FETCH_AGAIN
+    ),
     Reason.SIZES: Explanation(
         "image, payload and chunk sizes do not fit each other or the flash areas", _PACK_AGAIN
     ),
@@ -72,7 +74,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a reserved field is used: the update needs a newer loader",
         "pack it with a splitflash whose format matches the loader",
     ),
-    Reason.PRODUCT: Explanation("the update is for another product", "use the file of this product"),
+    Reason.PRODUCT: Explanation(
+        "the update is for another product", "use the file of this product"
+    ),
     Reason.CHIP: Explanation("the update is for another chip", "use the file of this product"),
     Reason.LAYOUT: Explanation(
         "the update was packed with another flash layout than the loader's", _PACK_AGAIN

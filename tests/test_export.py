@@ -1,0 +1,54 @@
+"""What an application gets from a layout, and the flash map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from packager.export import c_header, export_layout, linker_fragment
+from packager.flash_map import draw, rows
+from packager.layout import load_layout
+
+LAYOUTS = sorted((Path(__file__).parent.parent / "layouts").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
+def test_the_linker_fragment_has_the_app_area_and_the_updatable_maximum(path: Path) -> None:
+    layout = load_layout(path)
+
+    line = f"ORIGIN = 0x{layout.app.start:08X}, LENGTH = {layout.largest_image}"
+    assert line in linker_fragment(layout)
+
+
+@pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
+def test_the_c_header_names_every_area(path: Path) -> None:
+    layout = load_layout(path)
+    text = c_header(layout)
+
+    for name, span in layout.areas.items():
+        assert f"#define SPLITFLASH_{name.upper()}_START 0x{span.start:08X}u" in text
+
+
+def test_export_says_which_layout_made_it(tmp_path: Path) -> None:
+    layout = load_layout(LAYOUTS[0])
+
+    for path in export_layout(layout, tmp_path / "new"):
+        assert layout.layout_id.hex() in path.read_text()
+
+
+@pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
+def test_the_flash_map_covers_every_sector_once(path: Path) -> None:
+    layout = load_layout(path)
+
+    assert sum(row.size for row in rows(layout)) == layout.chip.flash_kib * 1024
+    assert {row.name for row in rows(layout)} >= set(layout.areas)
+
+
+def test_the_flash_map_shows_what_is_free_and_how_full_an_area_is(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(LAYOUTS[-1].read_text().replace("size: 896K}\n  marks", "size: 256K}\n  marks"))
+    text = draw(load_layout(path), {"app": 131_072})
+
+    assert "free       5 x 128 KiB =  640 KiB   31.2 %" in text
+    assert "[################................] 131072 bytes, 50 %" in text

@@ -1,0 +1,70 @@
+"""The rooms of the package: who may import what, and which library lives where."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "packager"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+HOMES = {
+    "click": ("cli/",),
+    "rich": ("cli/",),
+    "usb": ("dfu/usb.py", "sim/usb_backend.py"),
+    "libusb_package": ("dfu/usb.py",),
+    "unicorn": ("sim/cpu",),
+    "ruamel": ("layout_file.py",),
+    "construct": ("format.py", "format_c.py", "dfuse_file.py"),
+    "intelhex": ("hex_file.py",),
+    "elftools": ("image.py",),
+    "cryptography": ("keys.py", "crypto.py"),
+}
+"""One third-party library, one room."""
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=room)
+def test_each_library_is_used_in_its_own_room_only(path: Path) -> None:
+    for name in imports_of(path):
+        homes = HOMES.get(name.split(".")[0])
+        assert homes is None or room(path).startswith(homes), f"{room(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=room)
+def test_nothing_but_the_entry_point_imports_the_command_line(path: Path) -> None:
+    if room(path).startswith("cli/") or room(path) == "__main__.py":
+        return
+    assert not any(name.startswith("packager.cli") for name in imports_of(path))
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if room(p).startswith("sim/")], ids=room)
+def test_the_virtual_board_shares_no_logic_with_what_it_judges(path: Path) -> None:
+    judged = ("format", "update", "crypto", "keys", "dfu.protocol", "dfu.staging", "dfu.usb")
+    for name in imports_of(path):
+        assert not name.startswith(tuple(f"packager.{part}" for part in judged)), name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=room)
+def test_library_code_neither_prints_nor_exits(path: Path) -> None:
+    if room(path).startswith("cli/"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "exit", "input"), f"line {node.lineno}"
