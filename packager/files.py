@@ -51,7 +51,7 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
     try:
         try:
             create_exclusive(temporary, data, mode)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 temporary.unlink()

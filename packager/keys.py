@@ -1,0 +1,410 @@
+"""Keys: made once, kept apart by role, loaded with suspicion.
+
+    DIR/signing/{active,spare}.pem              Ed25519 secrets      whoever releases updates
+    DIR/device/device.pem                       X25519 secret        whoever builds loaders
+    DIR/public/{active,spare}.verify.pem        Ed25519 public       loader build
+    DIR/public/device.public.pem                X25519 public        pack
+
+Files are PEM by RFC 8410 (PKCS #8 and SubjectPublicKeyInfo), as OpenSSL writes them. A key in the
+wrong place, a blank one, one of low order and the published test keys are refused by every loader
+below. No key is ever part of a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from packager import crypto, files
+from packager.chip import KIB
+from packager.errors import FormatError, KeyFileError
+
+KEY_SIZE = 32
+"""Bytes of every raw key, secret or public."""
+FINGERPRINT_SIZE = 8
+"""Bytes of a fingerprint, which is also the key id in update headers and loaders."""
+MAX_VERIFY_KEYS = 4
+MAX_DEVICE_KEYS = 2
+MAX_RECIPIENTS = 4
+"""How many keys a loader, and an update, have room for."""
+MAX_KEY_FILE_SIZE = 4 * KIB
+
+PUBLISHED_STRING = "splitflash test key, published, never ship: "
+"""A test secret is the SHA-256 of this string and its role; everybody knows these keys."""
+
+PRIVATE_DIR_MODE = 0o700
+
+
+class Kind(Enum):
+    """What a key file can hold: PEM label and DER bytes before the raw key (RFC 8410 7 and 4)."""
+
+    SIGNING = ("PRIVATE KEY", "302e020100300506032b657004220420", "a private Ed25519 key")
+    DEVICE = ("PRIVATE KEY", "302e020100300506032b656e04220420", "a private X25519 key")
+    VERIFY = ("PUBLIC KEY", "302a300506032b6570032100", "a public Ed25519 key")
+    RECIPIENT = ("PUBLIC KEY", "302a300506032b656e032100", "a public X25519 key")
+
+    def __init__(self, label: str, prefix: str, text: str) -> None:
+        self.label = label
+        self.prefix = bytes.fromhex(prefix)
+        self.text = text
+
+    @property
+    def is_private(self) -> bool:
+        """True for the half that has to stay secret."""
+        return self.label == "PRIVATE KEY"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """Signs updates."""
+
+    name: str
+    secret: bytes = field(repr=False)
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """Fingerprint of the verify key."""
+        return fingerprint(self.public)
+
+
+@dataclass(frozen=True)
+class VerifyKey:
+    """Checks signatures; built into loaders."""
+
+    name: str
+    raw: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """Fingerprint of this key."""
+        return fingerprint(self.raw)
+
+
+@dataclass(frozen=True)
+class DeviceKey:
+    """Opens updates; built into loaders."""
+
+    name: str
+    secret: bytes = field(repr=False)
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """Fingerprint of the public half."""
+        return fingerprint(self.public)
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Public half of a device key: whom updates are encrypted for."""
+
+    name: str
+    raw: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """Fingerprint of this key."""
+        return fingerprint(self.raw)
+
+
+@dataclass(frozen=True)
+class NewKeys:
+    """What :func:`keygen` made: every file, and the fingerprints by name."""
+
+    paths: tuple[Path, ...]
+    fingerprints: dict[str, bytes]
+
+
+def fingerprint(public: bytes) -> bytes:
+    """Return the first 8 bytes of SHA-256 of a raw public key."""
+    return hashlib.sha256(public).digest()[:FINGERPRINT_SIZE]
+
+
+def keygen(directory: Path) -> NewKeys:
+    """Make two signing keys and a device key below ``directory``; never replaces a file.
+
+    Raises:
+        KeyFileError: a key is there already, or a file cannot be written; nothing is left then.
+    """
+    contents, fingerprints = _new_keys()
+    paths = {directory / name: content for name, content in contents.items()}
+    for path in paths:
+        if path.exists() or path.is_symlink():
+            raise KeyFileError(
+                str(path), "exists already", "keys are never replaced", "name a new folder"
+            )
+    made: list[Path] = []
+    try:
+        for folder in ("signing", "device"):
+            (directory / folder).mkdir(PRIVATE_DIR_MODE, parents=True, exist_ok=True)
+        (directory / "public").mkdir(parents=True, exist_ok=True)
+        for path, (kind, raw) in paths.items():
+            mode = files.SECRET_MODE if kind.is_private else files.PUBLIC_MODE
+            files.create_exclusive(path, encode_pem(kind, raw), mode)
+            made.append(path)
+    except OSError as error:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        where = str(error.filename or directory)
+        found = f"cannot be written ({error.strerror})"
+        raise KeyFileError(where, found, "", "check folder and permissions") from error
+    return NewKeys(tuple(paths), fingerprints)
+
+
+def _new_keys() -> tuple[dict[str, tuple[Kind, bytes]], dict[str, bytes]]:
+    contents: dict[str, tuple[Kind, bytes]] = {}
+    fingerprints = {}
+    for name in ("active", "spare"):
+        secret = crypto.draw(KEY_SIZE)
+        public = crypto.verify_key_of(secret)
+        contents[f"signing/{name}.pem"] = (Kind.SIGNING, secret)
+        contents[f"public/{name}.verify.pem"] = (Kind.VERIFY, public)
+        fingerprints[name] = fingerprint(public)
+    secret = crypto.draw(KEY_SIZE)
+    public = crypto.public_key_of(secret)
+    contents["device/device.pem"] = (Kind.DEVICE, secret)
+    contents["public/device.public.pem"] = (Kind.RECIPIENT, public)
+    fingerprints["device"] = fingerprint(public)
+    for name, (kind, raw) in contents.items():
+        refuse_weak_key(name, kind, raw)  # a broken random generator shows as a blank key
+    return contents, fingerprints
+
+
+def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
+    """Load ``signing/NAME.pem``; without a name ``active``, or ``spare`` if active is gone.
+
+    Raises:
+        KeyFileError: missing, readable by others, of the wrong kind, weak, or another key than
+            the verify key of that name in public/.
+    """
+    folder = directory / "signing"
+    if name is None:
+        names = [name for name in ("active", "spare") if (folder / f"{name}.pem").exists()]
+        if not names:
+            raise KeyFileError(
+                str(folder), "no active.pem or spare.pem", "a signing key", "see splitflash keygen"
+            )
+        name = names[0]
+    _check_folder(folder, Kind.SIGNING)
+    path = folder / f"{name}.pem"
+    secret = _load(path, Kind.SIGNING)
+    key = SigningKey(name, secret, crypto.verify_key_of(secret))
+    twin = directory / "public" / f"{name}.verify.pem"
+    if twin.exists() and _load(twin, Kind.VERIFY) != key.public:
+        raise KeyFileError(
+            str(path),
+            f"its verify key is {key.key_id.hex()}",
+            f"{twin} holds another one, so no loader would trust the signature",
+            "restore the pair from one keygen",
+        )
+    return key
+
+
+def load_device_keys(directory: Path) -> list[DeviceKey]:
+    """Load every ``device/*.pem``, 1 or 2 of them, by name.
+
+    Raises:
+        KeyFileError: none, too many, readable by others, of the wrong kind, or weak.
+    """
+    folder = directory / "device"
+    _check_folder(folder, Kind.DEVICE)
+    paths = _count(folder, sorted(folder.glob("*.pem")), MAX_DEVICE_KEYS, "*.pem")
+    secrets = {path: _load(path, Kind.DEVICE) for path in paths}
+    keys = [DeviceKey(path.stem, raw, crypto.public_key_of(raw)) for path, raw in secrets.items()]
+    _refuse_twins(folder, ((key.name, key.public) for key in keys))
+    return keys
+
+
+def load_verify_keys(directory: Path) -> list[VerifyKey]:
+    """Load every ``public/*.verify.pem``, 1 to 4 of them, by name.
+
+    Raises:
+        KeyFileError: none, too many, of the wrong kind, or weak.
+    """
+    found = _load_public(directory, Kind.VERIFY, ".verify.pem", MAX_VERIFY_KEYS)
+    return [VerifyKey(name, raw) for name, raw in found]
+
+
+def load_recipients(directory: Path) -> list[Recipient]:
+    """Load every ``public/*.public.pem``, 1 to 4 of them, by name.
+
+    Raises:
+        KeyFileError: none, too many, of the wrong kind, or weak.
+    """
+    found = _load_public(directory, Kind.RECIPIENT, ".public.pem", MAX_RECIPIENTS)
+    return [Recipient(name, raw) for name, raw in found]
+
+
+@functools.cache
+def published_test_keys() -> dict[str, SigningKey | DeviceKey]:
+    """Return the test keys that everybody can derive; no loader below ever accepts them."""
+    signing = {name: _published(name) for name in ("active", "spare")}
+    device = {name: _published(name) for name in ("device", "device2")}
+    return {
+        **{name: SigningKey(name, key, crypto.verify_key_of(key)) for name, key in signing.items()},
+        **{name: DeviceKey(name, key, crypto.public_key_of(key)) for name, key in device.items()},
+    }
+
+
+def refuse_weak_key(where: str, kind: Kind, raw: bytes) -> None:
+    """Return only if a raw key is not blank, not published and not of low order.
+
+    Raises:
+        KeyFileError: it is one of these.
+    """
+    do = "make keys with splitflash keygen"
+    if len(set(raw)) == 1:
+        found = f"blank key (all 0x{raw[0]:02X})"
+        raise KeyFileError(where, found, "a key from a random generator", do)
+    published = published_test_keys().values()
+    if any(raw in (key.secret, key.public) for key in published):
+        raise KeyFileError(where, "published test key", "a key nobody else has", do)
+    if not kind.is_private and is_low_order(kind, raw):
+        raise KeyFileError(where, "public key of low order", "a key of the full group", do)
+
+
+def is_low_order(kind: Kind, public: bytes) -> bool:
+    """Tell whether a public key generates only a handful of points, so that it proves nothing."""
+    coordinate = int.from_bytes(public, "little") & ((1 << 255) - 1)
+    low = _LOW_ORDER_ED25519 if kind is Kind.VERIFY else _LOW_ORDER_X25519
+    return coordinate % _P in low
+
+
+def encode_pem(kind: Kind, raw: bytes) -> bytes:
+    """Return the PEM text of a raw key (one line of base64: 48 or 44 bytes of DER)."""
+    body = base64.b64encode(kind.prefix + raw).decode()
+    return f"-----BEGIN {kind.label}-----\n{body}\n-----END {kind.label}-----\n".encode()
+
+
+def decode_pem(data: bytes, where: str) -> tuple[Kind, bytes]:
+    """Return what a PEM file holds: the kind and the raw 32 bytes.
+
+    Raises:
+        KeyFileError: not exactly one plain Ed25519 or X25519 key.
+    """
+    blocks = _PEM.findall(data)
+    expected = "expected one plain PEM key, Ed25519 or X25519 (RFC 8410)"
+    if len(blocks) != 1:
+        found = f"{len(blocks)} PEM blocks" if blocks else "no PEM key"
+        raise KeyFileError(where, found, expected, "make keys with splitflash keygen")
+    label, body = blocks[0][0].decode(), blocks[0][1]
+    try:
+        der = base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error as error:
+        raise KeyFileError(where, "damaged base64", expected, "restore the file") from error
+    for kind in Kind:
+        if label == kind.label and der.startswith(kind.prefix):
+            raw = der[len(kind.prefix) :]
+            if len(raw) == KEY_SIZE:
+                return kind, raw
+    raise KeyFileError(where, f"a '{label}' of another kind", expected, "use another key file")
+
+
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s([A-Za-z0-9+/=\s]*?)\s-----END \1-----")
+
+_P = 2**255 - 19
+# The y of all points of order 1, 2, 4 and 8 on edwards25519; both signs of x share them.
+_Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_LOW_ORDER_ED25519 = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
+# The u of the same points on curve25519: u = (1 + y) / (1 - y).
+_LOW_ORDER_X25519 = frozenset((1 + y) * pow(1 - y, -1, _P) % _P for y in (0, _P - 1, _Y8, _P - _Y8))
+
+
+def _published(role: str) -> bytes:
+    return hashlib.sha256((PUBLISHED_STRING + role).encode()).digest()
+
+
+def _load_public(directory: Path, kind: Kind, suffix: str, limit: int) -> list[tuple[str, bytes]]:
+    folder = directory / "public"
+    for path in sorted(folder.glob("*.pem")):
+        found, _ = _read(path)
+        if found.is_private:
+            raise KeyFileError(
+                str(path),
+                f"holds {found.text}",
+                "public/ is handed around",
+                "move it out, and if anybody else saw it make new keys",
+            )
+    paths = _count(folder, sorted(folder.glob(f"*{suffix}")), limit, f"*{suffix}")
+    keys = [(path.name.removesuffix(suffix), _load(path, kind)) for path in paths]
+    _refuse_twins(folder, keys)
+    return keys
+
+
+def _check_folder(folder: Path, kind: Kind) -> None:
+    """Refuse every key in a folder that belongs elsewhere."""
+    for path in sorted(folder.glob("*.pem")):
+        _load(path, kind)
+
+
+def _count(folder: Path, paths: list[Path], limit: int, pattern: str) -> list[Path]:
+    if not 1 <= len(paths) <= limit:
+        raise KeyFileError(
+            str(folder),
+            f"{len(paths)} files {pattern}",
+            f"expected 1 to {limit}",
+            "make keys with splitflash keygen" if not paths else "move the others away",
+        )
+    return paths
+
+
+def _refuse_twins(folder: Path, keys: Iterable[tuple[str, bytes]]) -> None:
+    names: dict[bytes, str] = {}
+    for name, raw in keys:
+        if raw in names:
+            found = f"'{names[raw]}' and '{name}' are the same key"
+            raise KeyFileError(str(folder), found, "one file for each key", "remove one")
+        names[raw] = name
+
+
+def _load(path: Path, kind: Kind) -> bytes:
+    found, raw = _read(path)
+    if found is not kind:
+        raise KeyFileError(
+            str(path), f"holds {found.text}", f"expected {kind.text}", _where_it_belongs(found)
+        )
+    if kind.is_private:
+        _refuse_readable_by_others(path)
+    refuse_weak_key(str(path), kind, raw)
+    return raw
+
+
+def _read(path: Path) -> tuple[Kind, bytes]:
+    try:
+        data = files.read_file(path, MAX_KEY_FILE_SIZE)
+    except FormatError as error:
+        raise KeyFileError(error.where, error.found, "expected a PEM key", "restore it") from error
+    return decode_pem(data, str(path))
+
+
+def _where_it_belongs(kind: Kind) -> str:
+    place = {
+        Kind.SIGNING: "signing/NAME.pem",
+        Kind.DEVICE: "device/NAME.pem",
+        Kind.VERIFY: "public/NAME.verify.pem",
+        Kind.RECIPIENT: "public/NAME.public.pem",
+    }[kind]
+    return f"keep such a key in {place}"
+
+
+def _refuse_readable_by_others(path: Path) -> None:
+    """Like ssh: a secret with group or world bits is refused (POSIX only)."""
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise KeyFileError(
+            str(path), f"mode {mode:04o} lets others at it", "expected 0600", f"chmod 600 {path}"
+        )
