@@ -166,8 +166,8 @@ BAD_LAYOUTS = [
     bad(
         "rdp: 0",
         "rdp: 0\nresult_record: 0x20000000",
-        "14:1: result_record: found 0x20000000, expected 32-byte aligned in AXI SRAM (0x24000000) or SRAM4"
-        " (0x38000000); use for example 0x38000000",
+        "14:1: result_record: found 0x20000000, expected 32-byte aligned in AXI SRAM (0x24000000)"
+        " or SRAM4 (0x38000000); use for example 0x38000000",
     ),
     bad(
         "rdp: 0",
