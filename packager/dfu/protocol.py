@@ -1,0 +1,401 @@
+"""Speaks DfuSe (AN3156) to one device: addresses, sectors and blocks, no knowledge of updates.
+
+Promises: every phase has a deadline in the device's time and is named in its error; a request is
+only sent in a state that allows it; nothing here can send Read Unprotect or a mass erase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from packager.chip import CHIPS, FLASH_WORD, SECTOR_SIZE
+from packager.dfu.constants import (
+    FIRST_DATA_BLOCK,
+    REQUEST_IN,
+    REQUEST_OUT,
+    Command,
+    Request,
+    State,
+    Status,
+)
+from packager.dfu.memory_map import MemoryMap
+from packager.dfu.pipe import Clock, ControlPipe, GoneError, StalledError, WallClock
+from packager.dfu.rom import (
+    ROM_ID_ADDRESS,
+    ROM_ID_SIZE,
+    UNKNOWN_ROM,
+    WORST_ERASE_SECONDS,
+    RomVersion,
+    rom_version,
+)
+from packager.errors import DeviceError, DeviceTimeoutError, ProtectedError
+
+STATUS_TIMEOUT_MS = 15_000
+"""The ROM erases inside GETSTATUS; a worn sector took 10 s in the field."""
+REQUEST_TIMEOUT_MS = 5_000
+
+ADDRESS_SECONDS = 5.0
+PROGRAM_SECONDS = 10.0
+ERASE_SECONDS = 30.0
+LEFTOVER_SECONDS = 10.0
+"""How long a command of an earlier, interrupted run may stay busy."""
+
+SHORTEST_POLL = 0.001
+LONGEST_POLL = 0.050
+"""The ROM announces 1 s for an erase it has already done when it answers, so we look earlier."""
+
+BANK_2 = CHIPS["stm32h743xi"].banks[1].start
+
+REPLUG = "unplug the device, plug it in again with BOOT0 high and repeat the command"
+PROTECTED_FOUND = "the device is read-protected (errVENDOR: RDP level 1)"
+PROTECTED_DO = (
+    "do NOT let any tool disable the protection ('read unprotect', 'RDP 0'), that erases the whole "
+    "chip, loader and keys included; update this device through its application or ask its maker"
+)
+
+_ADVICE = {
+    Status.ERR_TARGET: "the address is not one this device takes; check the update and the device",
+    Status.ERR_ADDRESS: "the address is not one this device takes; check the update and the device",
+    Status.ERR_ERASE: "check the supply of the device and repeat the command",
+    Status.ERR_PROG: "check the supply of the device and repeat the command",
+    Status.ERR_WRITE: "check the supply of the device and repeat the command",
+}
+
+
+@dataclass(frozen=True)
+class StatusReply:
+    """An answer to GETSTATUS."""
+
+    status: Status
+    state: State
+    poll_seconds: float
+
+    def __str__(self) -> str:
+        status = self.status.name.replace("ERR_", "err")
+        state = self.state.name.replace("DFU_", "dfu").replace("_", "-")
+        return f"status {status} in {state}"
+
+
+class RequestRefusedError(DeviceError):
+    """The device answered a request with an error; ``reply`` holds status and state."""
+
+    def __init__(
+        self,
+        where: str,
+        found: str,
+        expected: str = "",
+        do: str = "",
+        reply: StatusReply | None = None,
+    ) -> None:
+        super().__init__(where, found, expected, do)
+        self.reply = reply
+
+
+class DfuSe:
+    """One DfuSe device, opened; use it as a context manager."""
+
+    def __init__(
+        self,
+        pipe: ControlPipe,
+        clock: Clock | None = None,
+        *,
+        memory_map: MemoryMap | None = None,
+        interface: int = 0,
+        transfer_size: int = 1024,
+        where: str = "DFU",
+    ) -> None:
+        if transfer_size < FLASH_WORD or transfer_size % FLASH_WORD:
+            raise DeviceError(
+                where,
+                f"the device transfers {transfer_size} bytes at a time",
+                f"expected a multiple of {FLASH_WORD} (a flash word)",
+                "this is no STM32H743; choose another device with --device",
+            )
+        self.clock: Clock = clock or WallClock()
+        self.memory_map = memory_map
+        self.transfer_size = transfer_size
+        self.where = where
+        self.rom = UNKNOWN_ROM
+        self._pipe = pipe
+        self._interface = interface
+        self._state: State | None = None
+        self._doing = "connect"
+
+    def __enter__(self) -> DfuSe:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the device where the next run can pick it up, if it still answers."""
+        try:
+            if self._state is not None:
+                self._be_idle()
+        except DeviceError:
+            pass
+        finally:
+            self._state = None
+            self._pipe.close()
+
+    # -- what a caller asks for -------------------------------------------------------------------
+
+    def to_idle(self) -> None:
+        """Bring the device to dfuIDLE from whatever state an earlier program left it in."""
+        self._doing = "connect"
+        self._recover()
+
+    def read_rom_id(self) -> RomVersion:
+        """Read the version of the ROM, best effort: a device that refuses counts as unknown."""
+        try:
+            self.rom = rom_version(self.upload(ROM_ID_ADDRESS, ROM_ID_SIZE))
+        except (RequestRefusedError, ProtectedError):
+            self.rom = UNKNOWN_ROM
+        return self.rom
+
+    def set_address(self, address: int) -> None:
+        """Set the address pointer."""
+        self._doing = f"set address 0x{address:08X}"
+        self._command(Command.SET_ADDRESS, address)
+        self._finish(ADDRESS_SECONDS)
+
+    def erase_sector(self, address: int) -> None:
+        """Erase the sector that holds ``address``; on doubtful ROMs checks that it is blank.
+
+        Raises:
+            ProtectedError: the device is read-protected.
+            DeviceTimeoutError: it stays busy beyond any real erase.
+        """
+        sector = address - address % SECTOR_SIZE
+        self._doing = f"erase of sector 0x{sector:08X}"
+        began = self.clock.now
+        self._command(Command.ERASE, sector)
+        if sector < BANK_2:
+            self._finish(ERASE_SECONDS)
+            return
+        stays_busy = self.rom.stays_busy_after_bank2_erase
+        reply = self._poll(WORST_ERASE_SECONDS + LONGEST_POLL if stays_busy else ERASE_SECONDS)
+        if stays_busy and reply.state is State.DFU_DNBUSY:
+            self._clear_stuck_busy()
+        else:
+            self._expect_done(reply)
+            if not self.rom.answers_before_bank2_erase_ends:
+                return
+            # the flash may still be busy; the next command for it would hang the ROM
+            self._sleep_until(began + WORST_ERASE_SECONDS + LONGEST_POLL)
+        self._check_blank(sector)
+
+    def write_blocks(
+        self, address: int, data: bytes, on_done: Callable[[int], None] | None = None
+    ) -> None:
+        """Program ``data``, whole flash words, at ``address``: one Set Address, ascending blocks.
+
+        A tail shorter than the transfer size gets its own Set Address: AN3156 leaves open where a
+        short block with a number above 2 would land.
+        """
+        assert (address | len(data)) % FLASH_WORD == 0, "whole flash words only"
+        size = self.transfer_size
+        whole = len(data) - len(data) % size
+        for offset in range(0, len(data), size):
+            at = address + offset
+            if offset in (0, whole):
+                self.set_address(at)
+                block = FIRST_DATA_BLOCK
+            self._doing = f"write at 0x{at:08X}"
+            self._out(Request.DNLOAD, block, data[offset : offset + size])
+            self._finish(PROGRAM_SECONDS)
+            block += 1
+            if on_done:
+                on_done(min(size, len(data) - offset))
+
+    def upload(self, address: int, size: int) -> bytes:
+        """Read ``size`` bytes at ``address``.
+
+        Raises:
+            RequestRefusedError: some of it cannot be read.
+            ProtectedError: the device is read-protected.
+        """
+        return b"".join(self.upload_blocks(address, size))
+
+    def upload_blocks(self, address: int, size: int) -> Generator[bytes, None, None]:
+        """Read ``size`` bytes block by block; a caller may stop in the middle."""
+        step = self.transfer_size
+        whole = size - size % step
+        for offset in range(0, size, step):
+            if offset in (0, whole):
+                self.set_address(address + offset)
+                self._be_idle()
+                block = FIRST_DATA_BLOCK
+            length = min(step, size - offset)
+            self._doing = f"read at 0x{address + offset:08X}"
+            data = self._in(Request.UPLOAD, block, length)
+            self._state = State.DFU_UPLOAD_IDLE
+            if len(data) != length:
+                self._state = None
+                raise RequestRefusedError(
+                    self._at(), f"{len(data)} bytes came back", f"expected {length}", REPLUG
+                )
+            yield data
+            block += 1
+
+    def leave(self, address: int) -> None:
+        """Start what lies at ``address``; a device that vanishes while it answers has left."""
+        self.set_address(address)
+        self._doing = f"leave to 0x{address:08X}"
+        reply = None
+        with suppress(GoneError, DeviceTimeoutError):
+            with suppress(StalledError):
+                self._transfer(REQUEST_OUT, Request.DNLOAD, 0, b"", REQUEST_TIMEOUT_MS)
+            with suppress(StalledError):
+                reply = self.get_status()
+        self._state = None
+        if reply and reply.state is State.DFU_ERROR:
+            raise self._failure(reply)
+
+    def abort(self) -> None:
+        """Send ABORT: back to dfuIDLE from the download and upload states."""
+        self._out(Request.ABORT, 0, b"")
+        self._state = State.DFU_IDLE
+
+    def get_status(self) -> StatusReply:
+        """Ask for status and state; after a DNLOAD this makes the device execute it."""
+        data = self._transfer(REQUEST_IN, Request.GETSTATUS, 0, 6, STATUS_TIMEOUT_MS)
+        try:
+            status, state = Status(data[0]), State(data[4])
+            reply = StatusReply(status, state, int.from_bytes(data[1:4], "little") / 1000)
+        except (IndexError, ValueError):
+            raise DeviceError(
+                self._at(), f"GETSTATUS answered {data.hex()}", "expected 6 bytes of DFU", REPLUG
+            ) from None
+        self._state = state
+        return reply
+
+    # -- states -----------------------------------------------------------------------------------
+
+    def _be_idle(self) -> None:
+        if self._state in (State.DFU_UPLOAD_IDLE, State.DFU_DNLOAD_IDLE):
+            self.abort()
+        elif self._state is not State.DFU_IDLE:
+            self._recover()
+
+    def _recover(self) -> None:
+        for _ in range(5):
+            reply = self._poll(LEFTOVER_SECONDS)
+            if reply.state is State.DFU_IDLE:
+                return
+            if reply.state is State.DFU_DNBUSY:
+                self._clear_stuck_busy()
+            elif reply.state is State.DFU_ERROR:
+                self._out(Request.CLRSTATUS, 0, b"")
+            elif reply.state in (State.APP_IDLE, State.APP_DETACH):
+                break
+            else:
+                self.abort()
+        raise DeviceError(self._at(), f"device stays at {reply}", "expected dfuIDLE", REPLUG)
+
+    def _command(self, command: Command, address: int) -> None:
+        if self._state is not State.DFU_DNLOAD_IDLE:
+            self._be_idle()
+        self._out(Request.DNLOAD, 0, bytes([command]) + address.to_bytes(4, "little"))
+
+    def _finish(self, seconds: float) -> None:
+        self._expect_done(self._poll(seconds))
+
+    def _expect_done(self, reply: StatusReply) -> None:
+        if reply.state is State.DFU_DNBUSY:
+            raise DeviceTimeoutError(
+                self._at(), "the device stays busy", "longer than any real operation takes", REPLUG
+            )
+        if reply.status is not Status.OK or reply.state is not State.DFU_DNLOAD_IDLE:
+            raise self._failure(reply)
+
+    def _poll(self, seconds: float) -> StatusReply:
+        """Ask until the device is no longer busy, or ``seconds`` have passed and it still is."""
+        deadline = self.clock.now + seconds
+        polls = 0
+        while True:
+            asked = self.clock.now
+            reply = self.get_status()
+            now = self.clock.now
+            if reply.state is not State.DFU_DNBUSY or now >= deadline:
+                return reply
+            # the time the device took to answer counts: the ROM erases inside the request
+            pause = min(reply.poll_seconds - (now - asked), LONGEST_POLL)
+            if polls:
+                pause = max(pause, SHORTEST_POLL)
+            if pause > 0:
+                self.clock.sleep(min(pause, deadline - now))
+            polls += 1
+
+    def _clear_stuck_busy(self) -> None:
+        """Free a ROM that reports dfuDNBUSY for ever, after its own time has passed."""
+        self._out(Request.CLRSTATUS, 0, b"")
+        if self.get_status().state is not State.DFU_IDLE:
+            self._out(Request.CLRSTATUS, 0, b"")
+            reply = self.get_status()
+            if reply.state is not State.DFU_IDLE:
+                raise DeviceTimeoutError(
+                    self._at(),
+                    f"the device stays at {reply} after CLRSTATUS",
+                    "expected dfuIDLE",
+                    REPLUG,
+                )
+
+    def _check_blank(self, sector: int) -> None:
+        doing = self._doing
+        for data in self.upload_blocks(sector, SECTOR_SIZE):
+            if data.count(0xFF) != len(data):
+                raise DeviceError(
+                    f"{self.where}: {doing}",
+                    "the sector is not blank afterwards",
+                    f"as it should be (ROM {self.rom.name} is unreliable in bank 2)",
+                    REPLUG,
+                )
+
+    def _sleep_until(self, moment: float) -> None:
+        if moment > self.clock.now:
+            self.clock.sleep(moment - self.clock.now)
+
+    # -- transfers --------------------------------------------------------------------------------
+
+    def _out(self, request: Request, value: int, data: bytes) -> None:
+        self._guarded(REQUEST_OUT, request, value, data)
+
+    def _in(self, request: Request, value: int, length: int) -> bytes:
+        return self._guarded(REQUEST_IN, request, value, length)
+
+    def _guarded(self, kind: int, request: Request, value: int, data: bytes | int) -> bytes:
+        try:
+            return self._transfer(kind, request, value, data, REQUEST_TIMEOUT_MS)
+        except StalledError:
+            raise self._failure(self.get_status()) from None
+
+    def _transfer(
+        self, kind: int, request: Request, value: int, data: bytes | int, timeout_ms: int
+    ) -> bytes:
+        self._state = None
+        try:
+            return self._pipe.ctrl_transfer(kind, request, value, self._interface, data, timeout_ms)
+        except (StalledError, GoneError, DeviceTimeoutError) as error:
+            # the pipe knows what happened, this room knows what for
+            raise type(error)(
+                self._at(), f"{error.found} ({request.name})", error.expected, error.do
+            ) from error
+
+    def _failure(self, reply: StatusReply) -> DeviceError:
+        self._state = None
+        if reply.status is Status.ERR_VENDOR:
+            return ProtectedError(self._at(), PROTECTED_FOUND, "", PROTECTED_DO)
+        do = _ADVICE.get(reply.status, REPLUG)
+        return RequestRefusedError(self._at(), f"refused with {reply}", "", do, reply)
+
+    def _at(self) -> str:
+        return f"{self.where}: {self._doing}"

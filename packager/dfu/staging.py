@@ -1,0 +1,257 @@
+"""Brings an update into the staging area: look, plan, act.
+
+Promises: nothing outside staging is ever erased or written; the header's sector is erased before
+anything else changes and the header's first block is written last, after the rest was read back,
+so staging never holds a header without its payload; an interrupted drop is finished by dropping
+again; no flash word is programmed twice between erases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+from packager.chip import FLASH_WORD, SECTOR_SIZE, Span
+from packager.dfu.pipe import Progress, silent
+from packager.dfu.protocol import DfuSe, RequestRefusedError
+from packager.dfu.status import read_marks
+from packager.dfu.target import check_floor, check_memory, check_update, read_info, target_of
+from packager.errors import DeviceError, VerifyMismatchError
+from packager.format import HEADER_SIZE, pad_to_flash_word, parse_header
+from packager.layout import Layout
+
+COMPARING = "compare"
+ERASING = "erase"
+WRITING = "write"
+READING_BACK = "read back"
+
+_BLANK = b"\xff" * FLASH_WORD
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a sector of staging holds, compared with the part of the update that belongs there.
+
+    The first ``equal`` bytes are there already; ``dirty`` says that the rest is not blank.
+    """
+
+    sector: int
+    equal: int
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a plan has to know of the device."""
+
+    staging: Span
+    block: int
+    sectors: tuple[Held, ...]
+
+
+@dataclass(frozen=True)
+class Erase:
+    """Erase one sector."""
+
+    sector: int
+
+    def __str__(self) -> str:
+        return f"erase     0x{self.sector:08X}"
+
+
+@dataclass(frozen=True)
+class Write:
+    """Program blank flash."""
+
+    address: int
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"write     0x{self.address:08X} {len(self.data)} bytes"
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Read back and compare."""
+
+    address: int
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"read back 0x{self.address:08X} {len(self.data)} bytes"
+
+
+Step = Erase | Write | Verify
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps inside one staging area; no steps: the update is staged already."""
+
+    staging: Span
+    steps: tuple[Step, ...]
+
+    def total(self, kind: type[Write] | type[Verify]) -> int:
+        """Bytes of all steps of one kind."""
+        return sum(len(step.data) for step in self.steps if isinstance(step, kind))
+
+
+def prepare_drop(
+    update: bytes, device: DfuSe, layout: Layout | None = None, progress: Progress = silent
+) -> Plan:
+    """Check that the update is for this device, look at staging, and plan; changes nothing.
+
+    Raises:
+        FormatError: this is no update.
+        RefusedError: it is not for this device.
+        ProtectedError: the device is read-protected.
+    """
+    header = parse_header(update[:HEADER_SIZE], "update")
+    device.read_rom_id()
+    target = target_of(read_info(device), layout, device.where)
+    check_update(header, len(update), target)
+    check_memory(target, device.memory_map, device.where)
+    check_floor(header, read_marks(device, target.marks, target.app).newest)
+    return plan_drop(update, survey(update, device, target.staging, progress))
+
+
+def survey(update: bytes, device: DfuSe, staging: Span, progress: Progress = silent) -> Memory:
+    """Compare the sectors the update needs with the update, reading no more than decides."""
+    staged = pad_to_flash_word(update)
+    found = []
+    for offset in range(0, len(staged), SECTOR_SIZE):
+        progress(COMPARING, offset, len(staged))
+        wanted = staged[offset : offset + SECTOR_SIZE]
+        sector = staging.start + offset
+        with closing(device.upload_blocks(sector, len(wanted))) as blocks:
+            try:
+                held = compare_sector(sector, wanted, blocks)
+            except RequestRefusedError:
+                held = Held(sector, 0, dirty=True)  # words torn by a power cut cannot be read
+        found.append(held)
+    progress(COMPARING, len(staged), len(staged))
+    return Memory(staging, device.transfer_size, tuple(found))
+
+
+def compare_sector(sector: int, wanted: bytes, held: Iterable[bytes]) -> Held:
+    """Compare word by word: equal up to somewhere, then blank; anything else is dirty."""
+    equal, only_blank, at = 0, False, 0
+    for block in held:
+        for offset in range(0, len(block), FLASH_WORD):
+            word = block[offset : offset + FLASH_WORD]
+            if not only_blank and word == wanted[at : at + FLASH_WORD]:
+                equal += FLASH_WORD
+            elif word == _BLANK:
+                only_blank = True
+            else:
+                return Held(sector, 0, dirty=True)
+            at += FLASH_WORD
+    return Held(sector, equal, dirty=False)
+
+
+def plan_drop(update: bytes, memory: Memory) -> Plan:
+    """Plan the least that brings ``update`` into staging; pure, so it can be shown and tested."""
+    staged = pad_to_flash_word(update)
+    staging, start = memory.staging, memory.staging.start
+    parts = [staged[at : at + SECTOR_SIZE] for at in range(0, len(staged), SECTOR_SIZE)]
+    if len(staged) > staging.size:
+        raise _outside(Span(start, len(staged)), staging)
+    if all(held.equal == len(part) for held, part in zip(memory.sectors, parts, strict=True)):
+        return Plan(staging, ())
+    block = min(memory.block, len(staged))
+    erases = [Erase(held.sector) for held in memory.sectors if held.sector == start or held.dirty]
+    writes: list[Write] = []
+    for held, part in zip(memory.sectors, parts, strict=True):
+        skip = block if held.sector == start else held.equal
+        if skip < len(part):
+            _append(writes, Write(held.sector + skip, part[skip:]))
+    payload, first = Span(start + block, len(staged) - block), staged[:block]
+    verify = [Verify(payload.start, staged[block:])] if payload.size else []
+    return Plan(staging, (*erases, *writes, *verify, Write(start, first), Verify(start, first)))
+
+
+def run_plan(plan: Plan, device: DfuSe, progress: Progress = silent) -> None:
+    """Carry out a plan.
+
+    Raises:
+        VerifyMismatchError: what was read back differs from what was written.
+        DeviceError: the device failed or left; dropping again is safe.
+    """
+    erases = [step for step in plan.steps if isinstance(step, Erase)]
+    erased = 0
+    write = _counter(progress, WRITING, plan.total(Write))
+    read = _counter(progress, READING_BACK, plan.total(Verify))
+    for step in plan.steps:
+        _stay_inside(step, plan.staging)
+        match step:
+            case Erase(sector):
+                progress(ERASING, erased * SECTOR_SIZE, len(erases) * SECTOR_SIZE)
+                device.erase_sector(sector)
+                erased += 1
+                progress(ERASING, erased * SECTOR_SIZE, len(erases) * SECTOR_SIZE)
+            case Write(address, data):
+                device.write_blocks(address, data, write)
+            case Verify(address, data):
+                _verify(device, address, data, read)
+
+
+def _verify(device: DfuSe, address: int, data: bytes, count: Callable[[int], None]) -> None:
+    at = 0
+    try:
+        for block in device.upload_blocks(address, len(data)):
+            if block != data[at : at + len(block)]:
+                wrong = next(i for i, byte in enumerate(block) if byte != data[at + i])
+                raise _mismatch(device, address + at + wrong, "other bytes than were written")
+            at += len(block)
+            count(len(block))
+    except RequestRefusedError as error:
+        raise _mismatch(device, address + at, f"unreadable flash ({error.found})") from error
+
+
+def _mismatch(device: DfuSe, address: int, found: str) -> VerifyMismatchError:
+    return VerifyMismatchError(
+        f"{device.where}: read back at 0x{address:08X}",
+        found,
+        "the update is not staged completely",
+        "drop it again; if that fails at the same place, the sector is write-protected (WRP option "
+        "bytes) or worn out",
+    )
+
+
+def _stay_inside(step: Step, staging: Span) -> None:
+    """Stop a plan that leaves staging, whoever made it."""
+    match step:
+        case Erase(sector):
+            span = Span(sector - sector % SECTOR_SIZE, SECTOR_SIZE)
+        case Write(address, data) | Verify(address, data):
+            span = Span(address, len(data))
+    if not staging.contains(span.start, span.size):
+        raise _outside(span, staging)
+
+
+def _outside(span: Span, staging: Span) -> DeviceError:
+    return DeviceError(
+        "plan",
+        f"0x{span.start:08X}..0x{span.end - 1:08X} is outside staging",
+        f"which is 0x{staging.start:08X}..0x{staging.end - 1:08X}",
+        "report this: nothing was changed there",
+    )
+
+
+def _append(writes: list[Write], write: Write) -> None:
+    """Add a run, joined to the one before it where they touch: that saves a Set Address."""
+    if writes and writes[-1].address + len(writes[-1].data) == write.address:
+        write = Write(writes[-1].address, writes.pop().data + write.data)
+    writes.append(write)
+
+
+def _counter(progress: Progress, phase: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(phase, done, total)
+
+    return count

@@ -1,0 +1,257 @@
+"""Reads over USB what a device holds: loader, staged update, installed app, last refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from packager.chip import KIB, Span
+from packager.dfu.protocol import DfuSe, RequestRefusedError
+from packager.dfu.rom import UNKNOWN_ROM, RomVersion
+from packager.dfu.target import read_info, target_of
+from packager.errors import FormatError, ProtectedError
+from packager.format import (
+    CARRY_SIZE,
+    HEADER_SIZE,
+    RECORD_SIZE,
+    AppState,
+    InfoBlock,
+    MarkRecord,
+    RecordType,
+    UpdateHeader,
+    parse_header,
+    parse_record,
+    version_text,
+)
+from packager.layout import Layout
+from packager.reasons import EXPLANATIONS, Reason
+
+PAGE = 4 * KIB
+"""Bytes of marks read at once; a page that is blank all over ends the used records."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The newest record and how much of the marks sector is used."""
+
+    newest: MarkRecord | None
+    used: int
+    slots: int
+
+    @property
+    def free(self) -> int:
+        """Record slots never written."""
+        return self.slots - self.used
+
+
+class StagingState(Enum):
+    """What staging begins with."""
+
+    EMPTY = "empty"
+    UPDATE = "update"
+    OTHER = "something that is no update"
+    UNREADABLE = "unreadable (torn by a power cut); the next drop erases it"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The newest update the loader refused, and why."""
+
+    reason: Reason
+    version: int
+    key_id: bytes
+    run: int
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return EXPLANATIONS[self.reason].meaning
+
+    @property
+    def do(self) -> str:
+        """What a person can do."""
+        return EXPLANATIONS[self.reason].do
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """Everything a device tells about itself over DfuSe."""
+
+    where: str
+    rom: RomVersion
+    protected: bool
+    loader: InfoBlock | None = None
+    staging: StagingState | None = None
+    staged: UpdateHeader | None = None
+    marks: Marks | None = None
+
+    @property
+    def installed(self) -> MarkRecord | None:
+        """The record of the installed app, if the newest state is "installed"."""
+        return self._newest_in(AppState.INSTALLED)
+
+    @property
+    def installing(self) -> MarkRecord | None:
+        """The record of an installation that was begun and not finished."""
+        return self._newest_in(AppState.INSTALLING)
+
+    @property
+    def refused(self) -> Refusal | None:
+        """The refusal, if the newest record is one."""
+        newest = self.marks.newest if self.marks else None
+        if newest is None or newest.type is not RecordType.REFUSED:
+            return None
+        return Refusal(
+            newest.reason, newest.refused_version, newest.refused_key_id, newest.refused_run
+        )
+
+    def _newest_in(self, state: AppState) -> MarkRecord | None:
+        newest = self.marks.newest if self.marks else None
+        return newest if newest and newest.state is state else None
+
+
+def read_status(device: DfuSe, layout: Layout | None = None) -> DeviceStatus:
+    """Read everything; a protected device yields a status that says so and nothing else.
+
+    Raises:
+        RefusedError: the layout contradicts the loader.
+        DeviceError: the device stopped answering, or its info block makes no sense.
+    """
+    rom = device.read_rom_id()
+    try:
+        info = read_info(device)
+    except ProtectedError:
+        return DeviceStatus(device.where, UNKNOWN_ROM, protected=True)
+    if info is None and layout is None:
+        return DeviceStatus(device.where, rom, protected=False)
+    target = target_of(info, layout, device.where)
+    staging, staged = _read_staging(device, target.staging)
+    marks = read_marks(device, target.marks, target.app)
+    return DeviceStatus(device.where, rom, False, info, staging, staged, marks)
+
+
+def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
+    """Find the newest valid record, in the carry area if the marks sector holds none."""
+    newest, used = None, 0
+    for index, slot in enumerate(_slots(device, marks)):
+        if slot is None or slot.count(0xFF) != len(slot):
+            used = index + 1
+            newest = _record(slot) or newest
+    if newest is None:
+        carry = Span(app.end - CARRY_SIZE, CARRY_SIZE)
+        carried = [record for slot in _slots(device, carry) if (record := _record(slot))]
+        newest = max(carried, key=lambda record: record.sequence, default=None)
+    return Marks(newest, used, marks.size // RECORD_SIZE)
+
+
+def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
+    """Return the status as plain values: hex for bytes, version texts, None for "not known"."""
+    loader, marks, refused = status.loader, status.marks, status.refused
+    return {
+        "device": status.where,
+        "rom": {"id": status.rom.id, "name": status.rom.name},
+        "read_protected": status.protected,
+        "loader": loader
+        and {
+            "version": version_text(loader.loader_version),
+            "development": loader.is_dev,
+            "product_id": _text(loader.product_id),
+            "product_name": _text(loader.product_name),
+            "chip": f"0x{loader.chip:08x}",
+            "layout_id": loader.layout_id.hex(),
+            "boot_check": loader.boot_check.name.lower(),
+            "recovery": loader.recovery.name.lower(),
+            "verify_keys": [key_id.hex() for key_id in loader.verify_key_ids],
+            "device_keys": [key_id.hex() for key_id in loader.device_key_ids],
+        },
+        "staging": status.staging and status.staging.name.lower(),
+        "staged": status.staged and _update_as_dict(status.staged),
+        "installed": _state_as_dict(status.installed),
+        "installing": _state_as_dict(status.installing),
+        "refused": refused
+        and {
+            "reason": refused.reason.name.lower(),
+            "meaning": refused.meaning,
+            "do": refused.do,
+            "version": version_text(refused.version),
+            "signing_key": refused.key_id.hex(),
+            "times": refused.run,
+        },
+        "records": marks and {"used": marks.used, "free": marks.free},
+    }
+
+
+def _update_as_dict(header: UpdateHeader) -> dict[str, Any]:
+    return {
+        "product_id": _text(header.product_id),
+        "version": version_text(header.version),
+        "security_counter": header.security_counter,
+        "image_size": header.image_size,
+        "signing_key": header.signing_key_id.hex(),
+        "recipients": [recipient.key_id.hex() for recipient in header.recipients],
+    }
+
+
+def _state_as_dict(record: MarkRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {
+        "version": version_text(record.version),
+        "security_counter": record.security_counter,
+        "floor_counter": record.floor_counter,
+        "floor_version": version_text(record.floor_version),
+        "image_size": record.image_size,
+        "image_digest": record.image_digest.hex(),
+        "update_id": record.update_id.hex(),
+    }
+
+
+def _read_staging(device: DfuSe, staging: Span) -> tuple[StagingState, UpdateHeader | None]:
+    try:
+        data = device.upload(staging.start, HEADER_SIZE)
+    except RequestRefusedError:
+        return StagingState.UNREADABLE, None
+    if data.count(0xFF) == len(data):
+        return StagingState.EMPTY, None
+    try:
+        return StagingState.UPDATE, parse_header(data)
+    except FormatError:
+        return StagingState.OTHER, None
+
+
+def _slots(device: DfuSe, span: Span) -> Iterator[bytes | None]:
+    """Yield record slots up to the first page that is blank; None is an unreadable slot."""
+    for at in range(span.start, span.end, PAGE):
+        size = min(PAGE, span.end - at)
+        try:
+            page = device.upload(at, size)
+        except RequestRefusedError:
+            for slot in range(at, at + size, RECORD_SIZE):
+                yield _slot(device, slot)
+            continue
+        if page.count(0xFF) == len(page):
+            return
+        for offset in range(0, size, RECORD_SIZE):
+            yield page[offset : offset + RECORD_SIZE]
+
+
+def _slot(device: DfuSe, address: int) -> bytes | None:
+    try:
+        return device.upload(address, RECORD_SIZE)
+    except RequestRefusedError:
+        return None
+
+
+def _record(slot: bytes | None) -> MarkRecord | None:
+    if slot is None:
+        return None
+    try:
+        return parse_record(slot)
+    except FormatError:
+        return None
+
+
+def _text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode("utf-8", errors="replace")

@@ -1,0 +1,311 @@
+"""Finds DfuSe devices on USB and opens one; the only room that knows pyusb.
+
+A device is known by where it is plugged in (bus and ports). Its serial number is not unique: the
+ROM makes it from the chip revision. Every pyusb error leaves as one of ours with what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import usb.backend.libusb1
+import usb.control
+import usb.core
+import usb.util
+
+from packager.chip import BOOT_ADDRESS, Span
+from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
+from packager.dfu.memory_map import Access, MemoryMap, parse_memory_map
+from packager.dfu.pipe import Clock, GoneError, StalledError
+from packager.dfu.protocol import DfuSe
+from packager.errors import (
+    DeviceError,
+    DeviceTimeoutError,
+    NoDeviceError,
+    PermissionOrDriverError,
+    SeveralDevicesError,
+)
+
+DFU_INTERFACE = (0xFE, 0x01, 0x02)
+"""Class, subclass and protocol of an interface in DFU mode (DFU 1.1 table 4.4)."""
+FUNCTIONAL_DESCRIPTOR = 0x21
+STRING_DESCRIPTOR = 3
+ENGLISH_US = 0x0409
+ROM_TRANSFER_SIZE = 1024
+"""wTransferSize of the H743 ROM, for a device that keeps its functional descriptor to itself."""
+
+_PERMISSION_DO = (
+    "on Linux install a udev rule, for example /etc/udev/rules.d/60-dfu.rules with "
+    'SUBSYSTEM=="usb", ATTR{idVendor}=="0483", ATTR{idProduct}=="df11", TAG+="uaccess", '
+    'MODE="0660", GROUP="plugdev", then plug the device in again'
+)
+_DRIVER_DO = (
+    "on Windows install ST's signed driver (it comes with STM32CubeProgrammer: pnputil /add-driver "
+    "STM32Bootloader.inf /install, once as administrator), then plug the device in again"
+)
+_LIBUSB_DO = (
+    "run 'pip install libusb-package', or install libusb-1.0 with your system's package manager"
+)
+_NO_DEVICE_DO = (
+    "set BOOT0 high, plug the device in (some need a press of reset after that), check the cable, "
+    "and see that no other program holds the device"
+)
+
+
+@dataclass(frozen=True)
+class UsbDevice:
+    """A DfuSe device on the bus, not opened."""
+
+    key: str
+    handle: Any
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """One alternate setting of the DFU interface: a memory."""
+
+    interface: int
+    number: int
+    name: str
+
+
+class UsbPipe:
+    """Control transfers through pyusb; see :class:`packager.dfu.pipe.ControlPipe`."""
+
+    def __init__(self, device: UsbDevice) -> None:
+        self._device = device
+
+    def ctrl_transfer(
+        self,
+        request_type: int,
+        request: int,
+        value: int,
+        index: int,
+        data_or_length: bytes | int,
+        timeout_ms: int,
+    ) -> bytes:
+        """Send bytes or receive up to that many."""
+        with _our_errors(self._device.key):
+            answer = self._device.handle.ctrl_transfer(
+                request_type, request, value, index, data_or_length, timeout_ms
+            )
+        if isinstance(data_or_length, int):
+            return bytes(answer)
+        if answer != len(data_or_length):
+            raise DeviceError(
+                self._device.key,
+                f"only {answer} of {len(data_or_length)} bytes were sent",
+                "",
+                "check the cable and repeat the command",
+            )
+        return b""
+
+    def close(self) -> None:
+        """Let go of the device."""
+        usb.util.dispose_resources(self._device.handle)
+
+
+def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
+    """Return every DfuSe device, ordered by bus and port.
+
+    Raises:
+        PermissionOrDriverError: there is no way to reach USB at all.
+    """
+    with _our_errors("USB"):
+        found = [
+            UsbDevice(_key(device), device)
+            for device in usb.core.find(
+                find_all=True,
+                backend=backend or _default_backend(),
+                idVendor=VENDOR_ID,
+                idProduct=PRODUCT_ID,
+            )
+            if next(_dfu_interfaces(device), None) is not None
+        ]
+    return tuple(sorted(found, key=lambda device: _place(device.handle)))
+
+
+def open_device(
+    key: str | None = None, *, backend: Any = None, clock: Clock | None = None
+) -> DfuSe:
+    """Open the device plugged in at ``key`` (``usb:BUS-PORT``), or the only one there is.
+
+    Raises:
+        NoDeviceError: none is there.
+        SeveralDevicesError: no key was given and several are there.
+        PermissionOrDriverError: the operating system does not let us talk to it.
+    """
+    device = _choose(find_devices(backend), key)
+    pipe = UsbPipe(device)
+    try:
+        with _our_errors(device.key):
+            alternate, memory_map = _flash_alternate(device)
+            device.handle.set_interface_altsetting(alternate.interface, alternate.number)
+            transfer_size = _transfer_size(device.handle)
+        client = DfuSe(
+            pipe,
+            clock,
+            memory_map=memory_map,
+            interface=alternate.interface,
+            transfer_size=transfer_size,
+            where=device.key,
+        )
+        client.to_idle()
+    except BaseException:
+        pipe.close()
+        raise
+    return client
+
+
+def _choose(devices: tuple[UsbDevice, ...], key: str | None) -> UsbDevice:
+    places = ", ".join(device.key for device in devices)
+    if key is not None:
+        for device in devices:
+            if device.key == key:
+                return device
+        others = f"found: {places}" if places else "nor anywhere else"
+        raise NoDeviceError(key, "no device in DFU mode there", others, _NO_DEVICE_DO)
+    if not devices:
+        wanted = f"looked for {VENDOR_ID:04x}:{PRODUCT_ID:04x}"
+        raise NoDeviceError("USB", "no device in DFU mode found", wanted, _NO_DEVICE_DO)
+    if len(devices) > 1:
+        raise SeveralDevicesError(
+            "USB",
+            f"{len(devices)} devices in DFU mode: {places}",
+            "we do not guess",
+            f"choose one, for example --device {devices[0].key}",
+        )
+    return devices[0]
+
+
+def _flash_alternate(device: UsbDevice) -> tuple[Alternate, MemoryMap]:
+    """Find the memory that holds user flash; others (option bytes) are never opened."""
+    names = []
+    for interface in _dfu_interfaces(device.handle):
+        name = _string(device.handle, interface.iInterface)
+        names.append(name)
+        try:
+            memory_map = parse_memory_map(name)
+        except DeviceError:
+            continue
+        if memory_map.allows(Span(BOOT_ADDRESS, 1), Access.READ):
+            number, alternate = interface.bInterfaceNumber, interface.bAlternateSetting
+            return Alternate(number, alternate, name), memory_map
+    raise DeviceError(
+        device.key,
+        f"memories {names}",
+        f"expected one with readable flash at 0x{BOOT_ADDRESS:08X}",
+        "this is no STM32H743 in its ROM bootloader; choose another with --device",
+    )
+
+
+def _dfu_interfaces(device: Any) -> Iterator[Any]:
+    for configuration in device:
+        for interface in configuration:
+            numbers = (
+                interface.bInterfaceClass,
+                interface.bInterfaceSubClass,
+                interface.bInterfaceProtocol,
+            )
+            if numbers == DFU_INTERFACE:
+                yield interface
+
+
+def _transfer_size(device: Any) -> int:
+    """Read wTransferSize out of the configuration: asking for the descriptor hangs some ROMs."""
+    for interface in _dfu_interfaces(device):
+        extra = bytes(interface.extra_descriptors)
+        while len(extra) >= 2 and extra[0] >= 2:
+            if extra[1] == FUNCTIONAL_DESCRIPTOR and len(extra) >= 7:
+                return int.from_bytes(extra[5:7], "little")
+            extra = extra[extra[0] :]
+    return ROM_TRANSFER_SIZE
+
+
+def _string(device: Any, index: int) -> str:
+    if not index:
+        return ""
+    # usb.util.get_string hides a missing permission behind a ValueError
+    data = usb.control.get_descriptor(device, 255, STRING_DESCRIPTOR, index, ENGLISH_US)
+    return bytes(data)[2 : data[0]].decode("utf-16-le", errors="replace")
+
+
+def _place(device: Any) -> tuple[int, ...]:
+    # a platform that does not tell ports leaves only the address, which changes with every replug
+    return (device.bus or 0, *(device.port_numbers or (device.address or 0,)))
+
+
+def _key(device: Any) -> str:
+    bus, *ports = _place(device)
+    return f"usb:{bus}-{'.'.join(str(port) for port in ports)}"
+
+
+def _default_backend() -> Any:
+    try:
+        import libusb_package
+    except ImportError:
+        backend = usb.backend.libusb1.get_backend()
+    else:
+        backend = libusb_package.get_libusb1_backend()
+    if backend is None:
+        raise usb.core.NoBackendError
+    return backend
+
+
+@contextmanager
+def _our_errors(where: str) -> Iterator[None]:
+    """Turn everything pyusb raises into an error a person can act on."""
+    try:
+        yield
+    except usb.core.NoBackendError:
+        raise PermissionOrDriverError(
+            where, "libusb is missing or does not start", "", _LIBUSB_DO
+        ) from None
+    except NotImplementedError:
+        # what libusb answers on Windows for a device without a WinUSB driver
+        raise PermissionOrDriverError(
+            where, "the device has no driver we can use", "", _DRIVER_DO
+        ) from None
+    except usb.core.USBTimeoutError as error:
+        raise _timeout(where) from error
+    except usb.core.USBError as error:
+        raise _usb_error(where, error) from error
+
+
+def _usb_error(where: str, error: Any) -> DeviceError:
+    code = error.errno
+    if code == errno.EPIPE:
+        return StalledError(where, "the device refused a request", "", "repeat the command")
+    if code in (errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESHUTDOWN):
+        return GoneError(
+            where,
+            "the device left the bus",
+            "",
+            "plug it in again (BOOT0 high) and repeat the command; nothing is lost",
+        )
+    if code in (errno.EACCES, errno.EPERM):
+        return PermissionOrDriverError(where, "no permission for the device", "", _PERMISSION_DO)
+    if code == errno.EBUSY:
+        return PermissionOrDriverError(
+            where,
+            "another program holds the device",
+            "",
+            "close STM32CubeProgrammer, dfu-util and browser pages that use it",
+        )
+    if code in (errno.ENOENT, errno.ENOSYS):
+        return PermissionOrDriverError(where, "the device cannot be opened", "", _DRIVER_DO)
+    if code == errno.ETIMEDOUT:
+        return _timeout(where)
+    return DeviceError(
+        where, f"USB error: {error.strerror or error}", "", "replug the device and try again"
+    )
+
+
+def _timeout(where: str) -> DeviceTimeoutError:
+    return DeviceTimeoutError(
+        where, "no answer in time", "", "plug the device in again and repeat the command"
+    )
