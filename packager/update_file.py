@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packager.errors import FormatError, PackagerError
 from packager.files import read_file, write_atomic
-from packager.format import HEADER_SIZE, pad_to_flash_word, version_text
+from packager.format import HEADER_SIZE, UpdateHeader, pad_to_flash_word, parse_header, version_text
 from packager.segments import fill
 from packager.sniff import content_of
 from packager.update import check_header, header_field, header_number, trimmed
@@ -21,11 +21,20 @@ FORMS = ("hex", "bin", "dfu")
 
 @dataclass(frozen=True)
 class UpdateFile:
-    """An update as it was read: whole flash words, the form, and where it belongs."""
+    """An update as it was read: ``data`` in whole flash words, the form, and where it belongs."""
 
-    update: bytes
+    data: bytes
     form: str
     address: int
+
+    @property
+    def header(self) -> UpdateHeader:
+        """The header, not authenticated.
+
+        Raises:
+            FormatError: it has fields that this version does not know.
+        """
+        return parse_header(self.data[:HEADER_SIZE])
 
 
 def write_update(path: Path, update: bytes) -> None:
@@ -78,12 +87,12 @@ def encode(update: bytes, form: str) -> bytes:
         data = write_dfuse(address, update)
     else:
         data = update
-    if decode(data).update != update:
+    if decode(data).data != update:
         raise PackagerError(f".{form} file", "reads back differently", "itself", "report this")
     return data
 
 
-def read_update(path: Path) -> UpdateFile:
+def read_update_file(path: Path) -> UpdateFile:
     """Read an update from a file of any form.
 
     Raises:

@@ -1,0 +1,69 @@
+"""``splitflash factory``: the image that is flashed once, in production."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from packager.cli import KEYS_OPTION, LAYOUT_OPTION
+
+
+@click.group()
+def factory() -> None:
+    """Make the image that is flashed once, in production."""
+
+
+@factory.command()
+@click.argument("app", metavar="APP", type=click.Path(dir_okay=False, path_type=Path))
+@LAYOUT_OPTION
+@KEYS_OPTION
+@click.option(
+    "--loader",
+    "loader_elf",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A production loader built before; otherwise one is built now.",
+)
+@click.option("--version", required=True, help="Version of APP, like 1.4.2.")
+@click.option(
+    "--counter",
+    type=click.IntRange(0, 0xFFFF_FFFF),
+    help="Security counter the device starts with. Default: the layout's.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="factory_SECRET.hex",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The image; it holds a device key.",
+)
+def build(
+    app: Path,
+    layout_path: Path,
+    keys_dir: Path,
+    loader_elf: Path | None,
+    version: str,
+    counter: int | None,
+    output: Path,
+) -> None:
+    """Put loader, APP and the record that APP is installed into one .hex."""
+    from packager.factory import make_factory, write_factory
+    from packager.format import pack_version
+    from packager.layout import load_layout
+    from packager.packing import required_counter
+
+    layout = load_layout(layout_path)
+    number, floor = pack_version(version), required_counter(counter, layout)
+    with tempfile.TemporaryDirectory(prefix="splitflash-loader-") as folder:
+        if loader_elf is None:
+            from packager.loader_build import build_loader
+
+            loader_elf = build_loader(layout, keys_dir, Path(folder)).elf
+        pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor)
+    write_factory(output, pieces)
+    click.echo(f"wrote: {output}")
+    for address, data in pieces.items():
+        click.echo(f"0x{address:08X}: {len(data)} bytes")
+    click.echo(f"note: {output} is SECRET: it holds a device key (mode 0600)", err=True)

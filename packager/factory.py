@@ -1,0 +1,192 @@
+"""The factory image: loader, application and one ``installed`` record, to be flashed once.
+
+It holds the device key in the clear, as the loader does: a secret file.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packager import crypto
+from packager.errors import FormatError, RefusedError
+from packager.files import SECRET_MODE, write_atomic
+from packager.format import (
+    DIGEST_SIZE,
+    INFO_OFFSET,
+    INFO_SIZE,
+    AppState,
+    FlashArea,
+    InfoBlock,
+    MarkRecord,
+    RecordType,
+    build_record,
+    pad_to_flash_word,
+    parse_info,
+)
+from packager.hex_file import read_hex, write_hex
+from packager.image import elf_segments, load_image
+from packager.keys import load_recipients, load_verify_keys
+from packager.layout import Layout
+from packager.segments import fill
+
+FIRST_SEQUENCE = 1
+"""``sequence`` of the only record of a factory image."""
+FACTORY_UPDATE_ID = bytes(DIGEST_SIZE)
+"""``update_id`` of an application that no update brought."""
+
+
+@dataclass(frozen=True)
+class FactoryLoader:
+    """A built loader: one run of bytes from the start of the loader area, and its info block."""
+
+    name: str
+    data: bytes
+    info: InfoBlock
+
+
+def make_factory(
+    app: Path, loader_elf: Path, layout: Layout, keys_dir: Path, version: int, counter: int
+) -> dict[int, bytes]:
+    """Read application and loader, check them against layout and keys, and put them together.
+
+    Raises:
+        PackagerError: any of them does not fit the others.
+    """
+    loader = load_loader(loader_elf, layout)
+    check_keys(
+        loader,
+        [key.key_id for key in load_verify_keys(keys_dir)],
+        [key.key_id for key in load_recipients(keys_dir)],
+    )
+    return build_factory(load_image(app, layout).data, loader, layout, version, counter)
+
+
+def load_loader(path: Path, layout: Layout) -> FactoryLoader:
+    """Read a loader ELF and its info block.
+
+    Raises:
+        FormatError: no loader, or it has no info block at its fixed place.
+    """
+    pieces = elf_segments(path)
+    for address, data in pieces.items():
+        if not layout.loader.contains(address, len(data)):
+            found = f"{len(data)} bytes at 0x{address:08X}"
+            expected = f"loader area is 0x{layout.loader.start:08X}..0x{layout.loader.end - 1:08X}"
+            raise FormatError(str(path), found, expected, "give a loader built for this layout")
+    _, data = fill({layout.loader.start: b"", **pieces})
+    block = data[INFO_OFFSET : INFO_OFFSET + INFO_SIZE]
+    return FactoryLoader(str(path), data, parse_info(block, f"{path}: info block"))
+
+
+def build_factory(
+    image: bytes, loader: FactoryLoader, layout: Layout, version: int, counter: int
+) -> dict[int, bytes]:
+    """Return loader, application and record by address, each in whole flash words.
+
+    Raises:
+        RefusedError: a development loader, or one built for another layout.
+    """
+    check_loader(loader, layout)
+    record = factory_record(image, version, counter)
+    return {
+        layout.loader.start: pad_to_flash_word(loader.data),
+        layout.app.start: pad_to_flash_word(image),
+        layout.marks.start: build_record(record),
+    }
+
+
+def factory_record(image: bytes, version: int, counter: int) -> MarkRecord:
+    """Return the record that says: this image is installed, and nothing older may follow."""
+    return MarkRecord(
+        type=RecordType.INSTALLED,
+        sequence=FIRST_SEQUENCE,
+        floor_counter=counter,
+        floor_version=version,
+        version=version,
+        security_counter=counter,
+        image_size=len(image),
+        image_crc=zlib.crc32(image),
+        update_id=FACTORY_UPDATE_ID,
+        image_digest=crypto.digest(image),
+        done_sectors=0,
+        state=AppState.INSTALLED,
+    )
+
+
+def check_loader(loader: FactoryLoader, layout: Layout) -> None:
+    """Return only for a production loader of this very layout.
+
+    Raises:
+        RefusedError: neither.
+    """
+    info, where = loader.info, loader.name
+    if info.is_dev:
+        raise RefusedError(
+            where,
+            "development loader",
+            "it boots an app without a record, so it must not ship",
+            "build the loader without --dev",
+        )
+    areas = [
+        (name, getattr(info, name), FlashArea(span.start, span.size))
+        for name, span in layout.areas.items()
+        if hasattr(info, name)
+    ]
+    expectations = [
+        ("product", info.product_id, layout.product_id_field),
+        ("chip", info.chip, layout.chip.chip_id),
+        *areas,
+        ("layout id", info.layout_id, layout.layout_id),
+        ("boot_check", info.boot_check, layout.boot_check),
+        ("recovery", info.recovery, layout.recovery),
+        ("supply threshold", info.supply_level, layout.supply_level),
+        ("result_record", info.result_record, layout.result_record),
+    ]
+    for name, found, wanted in expectations:
+        if found != wanted:
+            raise RefusedError(
+                where,
+                f"built with another {name} than {layout.path.name}",
+                "one layout for loader and application",
+                "build the loader again with this layout",
+            )
+
+
+def check_keys(
+    loader: FactoryLoader, verify_key_ids: Sequence[bytes], recipient_ids: Sequence[bytes]
+) -> None:
+    """Return only if the loader trusts just these verify keys and opens what pack encrypts.
+
+    Raises:
+        RefusedError: it was built with other keys.
+    """
+    do = "build the loader again with these keys"
+    if set(loader.info.verify_key_ids) != set(verify_key_ids):
+        found = f"trusts verify keys {_listed(loader.info.verify_key_ids)}"
+        raise RefusedError(loader.name, found, f"public/ has {_listed(verify_key_ids)}", do)
+    if not set(loader.info.device_key_ids) <= set(recipient_ids):
+        found = f"holds device keys {_listed(loader.info.device_key_ids)}"
+        raise RefusedError(loader.name, found, f"public/ has {_listed(recipient_ids)}", do)
+
+
+def write_factory(path: Path, pieces: dict[int, bytes]) -> None:
+    """Write a factory image as Intel HEX, readable by its owner only; read back before.
+
+    Raises:
+        FormatError: the name does not end in .hex.
+        PackagerError: the file cannot be written.
+    """
+    if path.suffix.lower() != ".hex":
+        found = f"name ends in '{path.suffix}'"
+        raise FormatError(str(path), found, "expected .hex", "rename the output")
+    data = write_hex(pieces)
+    if read_hex(data, str(path)) != pieces:
+        raise FormatError(str(path), "reads back differently", "itself", "report this")
+    write_atomic(path, data, SECRET_MODE)
+
+
+def _listed(ids: Collection[bytes]) -> str:
+    return ", ".join(sorted(key_id.hex() for key_id in ids)) or "none"
