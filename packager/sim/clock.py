@@ -1,0 +1,30 @@
+"""The virtual clock of a board: seconds that pass because something was done, never by themselves."""
+
+from __future__ import annotations
+
+
+class Clock:
+    """Virtual time in seconds, accounted per purpose (``erase``, ``program``, ``usb``, ``cpu``)."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def advance(self, seconds: float, purpose: str) -> None:
+        """Let ``seconds`` pass for ``purpose``."""
+        self.now += seconds
+        self.seconds[purpose] = self.seconds.get(purpose, 0.0) + seconds
+
+    def advance_to(self, moment: float, purpose: str) -> None:
+        """Let time pass until ``moment``; a moment in the past costs nothing."""
+        if moment > self.now:
+            self.advance(moment - self.now, purpose)
+
+    def sleep(self, seconds: float) -> None:
+        """Stand in for ``time.sleep`` in code that waits for the device."""
+        self.advance(seconds, "waiting")
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """Return the seconds per purpose spent since ``before``, a copy of :attr:`seconds`."""
+        spent = {name: total - before.get(name, 0.0) for name, total in self.seconds.items()}
+        return {name: seconds for name, seconds in spent.items() if seconds > 0.0}

@@ -1,0 +1,247 @@
+"""The peripherals around the core that a loader or a small application touches.
+
+Registers without behaviour are plain storage. A register of a peripheral that is not here is
+reported, with its address, instead of reading as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packager.chip import DEV_ID
+from packager.errors import SimulationFault
+from packager.sim import flash_registers
+from packager.sim.clock import Clock
+from packager.sim.flash_registers import FlashRegisters
+from packager.sim.watchdog import Watchdog
+
+RCC, PWR, IWDG, RTC = 0x5802_4400, 0x5802_4800, 0x5800_4800, 0x5800_4000
+USARTS = {0x4001_1000: "USART1", 0x4000_4400: "USART2", 0x4000_4800: "USART3"}
+DBGMCU = 0x5C00_1000
+_GPIO, _GPIO_END = 0x5802_0000, 0x5802_2C00
+
+RCC_CR, RCC_CFGR, RCC_BDCR, RCC_CSR, RCC_RSR = (RCC + at for at in (0x00, 0x10, 0x70, 0x74, 0xD0))
+RCC_C1_RSR = RCC + 0x130
+RCC_AHB1ENR, RCC_APB1LENR = RCC + 0xD8, RCC + 0xE8
+RCC_APB1HENR = RCC + 0xEC
+PWR_CR1, PWR_CSR1, PWR_CR2, PWR_CR3, PWR_D3CR = (PWR + at for at in (0x00, 0x04, 0x08, 0x0C, 0x18))
+CRS_CR = 0x4000_8400
+RTC_BACKUP = range(RTC + 0x50, RTC + 0xD0)
+_DBP = 1 << 8
+_PVD_VOLTS = (1.95, 2.10, 2.25, 2.40, 2.55, 2.70, 2.85)
+_RMVF = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A peripheral whose registers are storage unless handled below."""
+
+    name: str
+    start: int
+    size: int
+
+
+_STORAGE = (
+    _Block("RCC", RCC, 0x200),
+    _Block("PWR", PWR, 0x40),
+    _Block("GPIO", _GPIO, _GPIO_END - _GPIO),
+    _Block("EXTI", 0x5800_0000, 0x400),
+    _Block("SYSCFG", 0x5800_0400, 0x400),
+    _Block("RTC", RTC, 0x100),
+    _Block("CRS", 0x4000_8400, 0x10),
+    _Block("OTG_FS", 0x4008_0000, 0x1_0000),
+    _Block("OTG_HS", 0x4004_0000, 0x1_0000),
+    _Block("AXI interconnect", 0x5100_0000, 0x10_0000),
+    _Block("DBGMCU", DBGMCU, 0x100),
+    *(_Block(name, start, 0x400) for start, name in USARTS.items()),
+)
+
+
+class ResetCause:
+    """RCC_RSR after each kind of reset."""
+
+    POWER_ON = 0x00FE_0000
+    SOFTWARE = 1 << 24 | 1 << 22 | 1 << 17
+    WATCHDOG = 1 << 26 | 1 << 22 | 1 << 17
+
+
+class Peripherals:
+    """Everything on the buses besides memories and the core's own registers."""
+
+    def __init__(self, clock: Clock, flash: FlashRegisters, revision: int) -> None:
+        self.clock = clock
+        self.flash = flash
+        self.watchdog = Watchdog(clock)
+        self.supply_volts: Callable[[float], float] = lambda now: 3.3
+        """VDD at a virtual time, for the voltage detector."""
+        self.uart = bytearray()
+        self.on_text: Callable[[], None] = lambda: None
+        self._revision = revision
+        self._registers: dict[int, int] = {}
+        self._backup: dict[int, int] = {}
+        self._power_register_written = False
+        self.power_register_locked = False
+        self._reset_cause = 0
+        self.power_on(watchdog_runs=False)
+
+    # -- reset ------------------------------------------------------------------------------------
+
+    def power_on(self, *, watchdog_runs: bool) -> None:
+        """Take the state after power-on."""
+        self._backup.clear()
+        self._reset_cause = 0
+        self._power_register_written = self.power_register_locked = False
+        self.reset(ResetCause.POWER_ON, watchdog_runs=watchdog_runs)
+
+    def reset(self, cause: int, *, watchdog_runs: bool) -> None:
+        """Take a system reset; backup registers and the reset flags stay."""
+        self._reset_cause |= cause
+        supply = self._registers.get(PWR_CR3, 0x6) & 0x7
+        self._registers = {
+            RCC_CR: 0xC025,
+            RCC_C1_RSR: 0,
+            PWR_CR1: 0xF000_C000,
+            PWR_CR3: supply if self._power_register_written else 0x6,
+            PWR_D3CR: 0x6000,
+            _GPIO: 0xABFF_FFFF,
+            _GPIO + 0x400: 0xFFFF_FEBF,
+        }
+        self.watchdog.reset(running=watchdog_runs)
+        self._watchdog_changed()
+
+    def rom_leaves(self, *, locks_power_register: bool) -> None:
+        """Take the state the ROM's leave hands over: USB, HSI48 and CRS run (AN2606)."""
+        self._registers[RCC_CR] = 0xC025 | 3 << 12
+        self._registers[RCC_AHB1ENR] = 1 << 27
+        self._registers[RCC_APB1HENR] = 1 << 1
+        self._registers[CRS_CR] = 0x2060
+        self._registers[PWR_CR3] = 0x0500_0006
+        self.power_register_locked = locks_power_register
+        if self.watchdog.is_running:
+            self.watchdog.prescaler = 6
+        else:
+            self.watchdog.stuck_update = True
+
+    def enabled(self, address: int, bit: int) -> bool:
+        """Tell whether ``bit`` of a storage register is set."""
+        return bool(self._registers.get(address, 0) >> bit & 1)
+
+    # -- access -----------------------------------------------------------------------------------
+
+    def read(self, address: int, size: int) -> int:
+        """Read a register."""
+        if flash_registers.BASE <= address < flash_registers.BASE + 0x200:
+            return self.flash.read(address - flash_registers.BASE, size)
+        word = address & ~3
+        value = self._read_word(word)
+        return value >> 8 * (address - word) & (1 << 8 * size) - 1
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Write a register."""
+        if flash_registers.BASE <= address < flash_registers.BASE + 0x200:
+            self.flash.write(address - flash_registers.BASE, size, value)
+            return
+        word = address & ~3
+        if size < 4:
+            shift = 8 * (address - word)
+            mask = (1 << 8 * size) - 1 << shift
+            value = self._registers.get(word, 0) & ~mask | value << shift & mask
+        self._write_word(word, value)
+
+    def _read_word(self, address: int) -> int:
+        if IWDG <= address < IWDG + 0x20:
+            return self.watchdog.read(address - IWDG)
+        self._must_be_known(address)
+        stored = self._registers.get(address, 0)
+        if address in (RCC_RSR, RCC_C1_RSR):
+            return self._reset_cause
+        if address in _DERIVED:
+            return _DERIVED[address](stored)
+        if address == PWR_CSR1:
+            return 0x4000 | 1 << 13 | self._supply_is_low() << 4
+        if address == DBGMCU:
+            return self._revision << 16 | 0x6000 | DEV_ID
+        if address in RTC_BACKUP:
+            return self._backup.get(address, 0)
+        if address & ~0x3FF in USARTS:
+            return _usart(address & 0x3FF, stored)
+        return stored
+
+    def _write_word(self, address: int, value: int) -> None:
+        if IWDG <= address < IWDG + 0x20:
+            self.watchdog.write(address - IWDG, value)
+            self._watchdog_changed()
+            return
+        self._must_be_known(address)
+        if address in (RCC_RSR, RCC_C1_RSR):
+            self._reset_cause &= 0 if value & _RMVF else ~0
+        elif address in RTC_BACKUP:
+            if self._registers.get(PWR_CR1, 0) & _DBP:
+                self._backup[address] = value
+        elif address == PWR_CR3:
+            self._write_supply(value)
+        elif address & ~0x3FF in USARTS and address & 0x3FF == 0x28:
+            self.uart.append(value & 0xFF)
+            self.on_text()
+        elif _GPIO <= address < _GPIO_END and address & 0x3FF == 0x18:
+            port = (address & ~0x3FF) + 0x14
+            output = self._registers.get(port, 0)
+            self._registers[port] = (output | value & 0xFFFF) & ~(value >> 16 & ~value & 0xFFFF)
+        else:
+            self._registers[address] = value
+
+    def _write_supply(self, value: int) -> None:
+        """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""
+        if self.power_register_locked:
+            return
+        old = self._registers.get(PWR_CR3, 0)
+        low = old & 0xFF if self._power_register_written else value & 0xFF
+        self._power_register_written = True
+        self._registers[PWR_CR3] = value & ~0xFF | low
+
+    def _supply_is_low(self) -> bool:
+        control = self._registers.get(PWR_CR1, 0)
+        level = control >> 5 & 7
+        if not control >> 4 & 1 or level >= len(_PVD_VOLTS):
+            return False
+        return self.supply_volts(self.clock.now) < _PVD_VOLTS[level]
+
+    def _watchdog_changed(self) -> None:
+        dog = self.watchdog
+        self.flash.poll_limit = dog.period / 8 if dog.is_running else 1.0
+
+    def _must_be_known(self, address: int) -> None:
+        if not any(block.start <= address < block.start + block.size for block in _STORAGE):
+            raise SimulationFault(
+                f"register 0x{address:08X}",
+                "the virtual chip has no peripheral there",
+                "known are " + ", ".join(["FLASH", "IWDG", *(block.name for block in _STORAGE)]),
+            )
+
+
+def _rcc_cr(stored: int) -> int:
+    """Every oscillator is ready as soon as it is on."""
+    for on, ready in ((0, 2), (7, 8), (12, 13), (16, 17), (24, 25), (26, 27), (28, 29)):
+        stored = stored & ~(1 << ready) | (stored >> on & 1) << ready
+    return stored | 0xC000
+
+
+def _first_bit_makes_second(stored: int) -> int:
+    return stored & ~2 | (stored & 1) << 1
+
+
+_DERIVED: dict[int, Callable[[int], int]] = {
+    RCC_CR: _rcc_cr,
+    RCC_CFGR: lambda stored: stored & ~0x38 | (stored & 7) << 3,
+    RCC_BDCR: _first_bit_makes_second,
+    RCC_CSR: _first_bit_makes_second,
+    PWR_CR2: lambda stored: stored & ~(1 << 16) | (stored & 1) << 16,
+    PWR_CR3: lambda stored: stored & ~(1 << 26) | (stored >> 24 & 1 | stored >> 25 & 1) << 26,
+    PWR_D3CR: lambda stored: stored | 1 << 13,
+}
+
+
+def _usart(offset: int, stored: int) -> int:
+    """ISR: always ready to send, nothing received."""
+    return 0x0060_00C0 if offset == 0x1C else stored
