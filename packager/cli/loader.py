@@ -1,0 +1,68 @@
+"""``splitflash loader``: build the loader for a product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from packager.cli import KEYS_OPTION, LAYOUT_OPTION
+
+
+@click.group()
+def loader() -> None:
+    """Build the program in the first flash sector."""
+
+
+@loader.command()
+@LAYOUT_OPTION
+@KEYS_OPTION
+@click.option(
+    "-o",
+    "--output",
+    "directory",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the loader; its files hold a device key.",
+)
+@click.option("--dev", is_flag=True, help="Development loader: boots an app that has no record.")
+@click.option(
+    "--toolchain",
+    type=click.Choice(["gcc", "zig"]),
+    help="Compiler; arm-none-eabi-gcc when installed, else zig.",
+)
+@click.option(
+    "--monocypher",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder with monocypher.c and .h, for building without a network.",
+)
+def build(
+    layout_path: Path,
+    keys_dir: Path,
+    directory: Path,
+    dev: bool,
+    toolchain: str | None,
+    monocypher: Path | None,
+) -> None:
+    """Build the loader; needs device/ and public/, never signing/."""
+    from packager.layout import load_layout
+    from packager.loader_build import build_loader
+
+    built = build_loader(
+        load_layout(layout_path),
+        keys_dir,
+        directory,
+        dev=dev,
+        toolchain=toolchain,
+        monocypher=monocypher,
+    )
+    click.echo(f"{built.elf}")
+    click.echo(f"{built.hex}")
+    click.echo(f"size: {built.size} bytes of flash ({built.toolchain})")
+    for key_id in built.info.verify_key_ids:
+        click.echo(f"trusts verify key: {key_id.hex()}")
+    for key_id in built.info.device_key_ids:
+        click.echo(f"holds device key: {key_id.hex()}")
+    click.echo("these files are SECRET: they hold a device key", err=True)
+    if dev:
+        click.echo("DEVELOPMENT loader: it boots an app without a record; do not ship", err=True)

@@ -1,0 +1,122 @@
+"""``splitflash sim``: virtual boards kept in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from packager.cli import LAYOUT_OPTION
+
+_BOARD = click.argument("board_path", metavar="BOARD", type=click.Path(path_type=Path))
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def sim() -> None:
+    """Virtual boards: a device to rehearse with, kept in a file."""
+
+
+@sim.command()
+@_BOARD
+@LAYOUT_OPTION
+@click.option("--factory", "factory_path", type=_FILE, help="Factory image to flash.")
+@click.option("--loader", "loader_path", type=_FILE, help="Loader to flash, as a debugger would.")
+@click.option("--app", "app_path", type=_FILE, help="Application to flash, as a debugger would.")
+@click.option(
+    "--rom",
+    type=click.Choice(["D2", "D3", "90", "91", "92"]),
+    default="90",
+    show_default=True,
+    help="Version of the ROM bootloader.",
+)
+def new(
+    board_path: Path,
+    layout_path: Path,
+    factory_path: Path | None,
+    loader_path: Path | None,
+    app_path: Path | None,
+    rom: str,
+) -> None:
+    """Make a board and flash it; refuses to overwrite one."""
+    from packager.errors import PackagerError
+    from packager.layout import load_layout
+    from packager.sim.board import Board
+    from packager.virtual_flash import flash_files
+
+    if board_path.exists():
+        raise PackagerError(
+            str(board_path), "exists already", "a new file", "name another or delete it"
+        )
+    layout = load_layout(layout_path)
+    board = Board.new(layout.chip, rom_id=int(rom, 16))
+    flash_files(board, layout, factory=factory_path, loader=loader_path, app=app_path)
+    board.save(board_path)
+    click.echo(f"{board_path}: {layout.chip.name}, ROM 0x{rom}")
+
+
+@sim.command()
+@_BOARD
+@click.option("--boot0", is_flag=True, help="With the BOOT0 pin high: starts the ROM bootloader.")
+@click.option(
+    "--for",
+    "seconds",
+    type=click.FloatRange(min=0.001),
+    default=120.0,
+    show_default=True,
+    help="Virtual seconds to wait for an outcome.",
+)
+@click.option(
+    "--cut", help="Cut the power at a flash operation, like 137-torn (before|torn|after)."
+)
+def boot(board_path: Path, boot0: bool, seconds: float, cut: str | None) -> None:
+    """Power the board on; ends when the app runs, the loader stays, or the time is up."""
+    from packager.sim.board import Board
+
+    board = Board.load(board_path)
+    try:
+        report = board.boot(boot0=boot0, limit_seconds=seconds, cut=cut)
+    finally:
+        board.power_off()
+        board.save(board_path)
+    for line in report.uart.splitlines():
+        click.echo(f"uart: {line}")
+    click.echo(f"outcome: {report.outcome.value}")
+    click.echo(f"flash operations: {len(report.operations)}")
+    for purpose, spent in report.seconds.items():
+        click.echo(f"virtual seconds, {purpose}: {spent:.3f}")
+    for fault in report.faults:
+        click.echo(f"fault: {fault}")
+
+
+@sim.command()
+@_BOARD
+def info(board_path: Path) -> None:
+    """Say what chip and ROM a board has, and what its option bytes are."""
+    from packager.sim.board import Board
+
+    board = Board.load(board_path)
+    click.echo(f"chip: {board.chip.name}")
+    click.echo(f"ROM: 0x{board.rom_id:02X}")
+    click.echo(f"RDP level: {board.flash.options.rdp_level}")
+
+
+@sim.command()
+@_BOARD
+@click.argument("address", type=str)
+@click.argument("length", type=str)
+@click.option("-o", "--output", type=_FILE, required=True, help="File for the bytes.")
+def read(board_path: Path, address: str, length: str, output: Path) -> None:
+    """Copy flash content of a board into a file, as a debugger at RDP level 0 would."""
+    from packager.files import write_atomic
+    from packager.sim.board import Board
+
+    board = Board.load(board_path)
+    write_atomic(output, board.read(_number(address), _number(length)))
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError as error:
+        raise click.BadParameter(f"'{text}' is no number; write it like 0x08100000") from error
