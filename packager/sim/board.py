@@ -66,7 +66,7 @@ class BootReport:
 
 
 class Board:
-    """The virtual board. What survives without power: flash and option bytes; the file holds that."""
+    """The virtual board; flash and option bytes survive without power, the file holds them."""
 
     def __init__(
         self, chip: Chip, *, rom_id: int = 0x90, seed: int = 0, timing: Timing = Timing.TYPICAL
@@ -83,8 +83,6 @@ class Board:
         self.clock = Clock()
         self.flash = Flash(chip, self.clock, timing=timing, seed=seed)
         self.rams = Rams(chip)
-        self.on_operation: Callable[[FlashOp], None] | None = None
-        """Called after every flash operation of every boot and of the ROM."""
         self.on_jump: Callable[[Handover], None] | None = None
         """Called when the application is entered, before its first instruction."""
         self.debugger_attached = False
@@ -150,7 +148,7 @@ class Board:
                 cells.program(cells.word_of(address), data)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return content of flash, or of RAM as the last run left it; nothing fails or wears out."""
+        """Return content of flash, or of RAM as the last run left it, without any effect."""
         found = self.rams.read(address, size)
         return self.flash.peek(address, size) if found is None else found
 
@@ -180,17 +178,24 @@ class Board:
         limit_seconds: float = 600.0,
         app_seconds: float = 0.02,
         cut: Cut | str | None = None,
+        on_operation: Callable[[FlashOp, Board], None] | None = None,
         count: bool = False,
     ) -> BootReport:
-        """Switch off and on, and run until the application ran for ``app_seconds``, the loader
-        stays, or ``limit_seconds`` are over. ``count`` counts instructions exactly, at a price.
+        """Switch off and on, and run until the outcome is clear.
+
+        That is: the application ran for ``app_seconds``, the loader stays, or ``limit_seconds``
+        are over. ``cut`` also holds for what the ROM does over USB afterwards. ``on_operation``
+        is called after every flash operation of this power-on, the ROM's too; what it raises ends
+        the boot. ``count`` counts instructions exactly, at a price.
 
         Raises :class:`~packager.errors.SimulationFault` when a program breaks a rule of the chip.
         """
         self.power_off()
-        planned = Cut(cut) if isinstance(cut, str) else cut
+        planned = Cut.parse(cut) if isinstance(cut, str) else cut
         self.flash.power_on(planned)
-        self.flash.on_operation = self._operation_done
+        self.flash.on_operation = None
+        if on_operation is not None:
+            self.flash.on_operation = lambda op: on_operation(op, self)
         self.rams.power_on()
         self._peripherals.uart.clear()
         self._registers.reset()
@@ -226,10 +231,6 @@ class Board:
         self._registers.reset()
         self._peripherals.rom_leaves(locks_power_register=rom.version.locks_power_register)
         return run.go(stack, entry, vtor=0)
-
-    def _operation_done(self, op: FlashOp) -> None:
-        if self.on_operation is not None:
-            self.on_operation(op)
 
     def _sit_in_rom(self) -> None:
         self.rams.rom_ran(ROM_VERSIONS[self.rom_id].axi_sram_used)

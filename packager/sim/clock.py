@@ -1,4 +1,4 @@
-"""The virtual clock of a board: seconds that pass because something was done, never by themselves."""
+"""The virtual clock of a board: seconds pass because something was done, never by themselves."""
 
 from __future__ import annotations
 

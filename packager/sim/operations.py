@@ -40,37 +40,35 @@ class Flavour(StrEnum):
 
 @dataclass(frozen=True)
 class Cut:
-    """A power cut at one operation, written like ``137-torn``; operations count from 1."""
+    """A power cut at one operation, counted from 1 since power-on; written like ``137-torn``."""
 
-    id: str
+    index: int
+    flavour: Flavour | str
 
     def __post_init__(self) -> None:
-        number, _, flavour = self.id.partition("-")
-        if not number.isdecimal() or int(number) < 1 or flavour not in set(Flavour):
-            raise PackagerError(
-                f"cut '{self.id}'",
-                "this is not a cut",
-                "expected NUMBER-before, NUMBER-torn or NUMBER-after",
-                "take the number from the list of operations, the first is 1",
-            )
+        if self.index < 1 or self.flavour not in set(Flavour):
+            raise _not_a_cut(str(self))
+        object.__setattr__(self, "flavour", Flavour(self.flavour))
 
     @classmethod
-    def at(cls, index: int, flavour: Flavour | str) -> Cut:
-        """Build the cut at operation ``index``."""
-        return cls(f"{index}-{Flavour(flavour)}")
-
-    @property
-    def index(self) -> int:
-        """The operation, counted from 1 since power-on."""
-        return int(self.id.partition("-")[0])
-
-    @property
-    def flavour(self) -> Flavour:
-        """When inside the operation the power goes."""
-        return Flavour(self.id.partition("-")[2])
+    def parse(cls, text: str) -> Cut:
+        """Read a cut as :meth:`__str__` writes it."""
+        number, _, flavour = text.partition("-")
+        if not number.isdecimal():
+            raise _not_a_cut(text)
+        return cls(int(number), flavour)
 
     def __str__(self) -> str:
-        return self.id
+        return f"{self.index}-{self.flavour}"
+
+
+def _not_a_cut(text: str) -> PackagerError:
+    return PackagerError(
+        f"cut '{text}'",
+        "this is not a cut",
+        "expected NUMBER-before, NUMBER-torn or NUMBER-after",
+        "take the number from the list of operations, the first is 1",
+    )
 
 
 class PowerCut(Exception):
