@@ -1,0 +1,101 @@
+// h743.h
+//
+// The registers of the STM32H743 and its Cortex-M7 that the loader touches.
+// Numbers from RM0433 and the Armv7-M manual. Included by the three files that
+// are the chip (startup.c, flash_h743.c, machine_h743.c) and by nobody else.
+
+#ifndef SPLITFLASH_H743_H
+#define SPLITFLASH_H743_H
+
+#include <stdint.h>
+
+#define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
+
+// Flash interface: one register set per bank.
+#define FLASH_BANK1_REGISTERS 0x52002000u
+#define FLASH_BANK2_REGISTERS 0x52002100u
+#define FLASH_BANK1 0x08000000u
+#define FLASH_BANK2 0x08100000u
+#define FLASH_BANK_SPAN 0x00100000u
+#define FLASH_ACR REG(0x52002000u)
+#define FLASH_ACR_RESET 0x37u // valid at every clock and voltage
+#define FLASH_KEYR 0x04u
+#define FLASH_CR 0x0cu
+#define FLASH_SR 0x10u
+#define FLASH_CCR 0x14u
+#define FLASH_OPTSR_CUR REG(0x5200201cu)
+#define FLASH_KEY1 0x45670123u
+#define FLASH_KEY2 0xcdef89abu
+#define CR_LOCK (1u << 0)
+#define CR_PG (1u << 1)
+#define CR_SER (1u << 2)
+#define CR_PSIZE_X64 (3u << 4)
+#define CR_START (1u << 7)
+#define CR_SNB_SHIFT 8
+#define SR_BSY (1u << 0)
+#define SR_QW (1u << 2)
+#define SR_WRPERR (1u << 17)
+#define SR_PGSERR (1u << 18)
+#define SR_STRBERR (1u << 19)
+#define SR_INCERR (1u << 21)
+#define SR_OPERR (1u << 22)
+#define SR_SNECCERR (1u << 25)
+#define SR_DBECCERR (1u << 26)
+#define CCR_ALL 0x1fef0000u // bits 16-19 and 21-28
+#define RDP_SHIFT 8
+#define RDP_LEVEL0 0xaau
+
+#define FLASH_SIZE_KIB (*(volatile uint16_t *)(uintptr_t)0x1ff1e880u)
+
+// Power control: the supply supervisor.
+#define PWR_CR1 REG(0x58024800u)
+#define PWR_CSR1 REG(0x58024804u)
+#define PWR_CR1_PVDE (1u << 4)
+#define PWR_CR1_PLS_SHIFT 5
+#define PWR_CR1_PLS (7u << PWR_CR1_PLS_SHIFT)
+#define PWR_CSR1_PVDO (1u << 4)
+
+#define RCC 0x58024400u
+#define RCC_CR REG(RCC + 0x00u)
+#define RCC_CFGR REG(RCC + 0x10u)
+#define RCC_RSR REG(RCC + 0xd0u)
+#define RCC_CR_HSION (1u << 0)
+#define RCC_CR_HSIDIV (3u << 3)
+#define RCC_CR_HSIRDY (1u << 2)
+#define RCC_CFGR_SWS (7u << 3)
+
+#define IWDG_KR REG(0x58004800u)
+#define IWDG_FEED 0xaaaau
+
+// Cortex-M7.
+#define SYST_CSR REG(0xe000e010u)
+#define SYST_RVR REG(0xe000e014u)
+#define SYST_CVR REG(0xe000e018u)
+#define NVIC_ICER(n) REG(0xe000e180u + 4u * (n))
+#define NVIC_ICPR(n) REG(0xe000e280u + 4u * (n))
+#define SCB_ICSR REG(0xe000ed04u)
+#define SCB_VTOR REG(0xe000ed08u)
+#define SCB_AIRCR REG(0xe000ed0cu)
+#define SCB_CCR REG(0xe000ed14u)
+#define SCB_SHCSR REG(0xe000ed24u)
+#define SCB_CCSIDR REG(0xe000ed80u)
+#define SCB_CSSELR REG(0xe000ed84u)
+#define SCB_ICIALLU REG(0xe000ef50u)
+#define SCB_DCCISW REG(0xe000ef74u)
+#define MPU_CTRL REG(0xe000ed94u)
+#define MPU_RBAR REG(0xe000ed9cu)
+#define MPU_RASR REG(0xe000eda0u)
+#define ICSR_PENDSTCLR (1u << 25)
+#define ICSR_PENDSVCLR (1u << 27)
+#define CCR_BFHFNMIGN (1u << 8)
+#define CCR_DC (1u << 16)
+#define CCR_IC (1u << 17)
+#define AIRCR_RESET 0x05fa0004u
+
+__attribute__((always_inline)) static inline void
+barrier(void)
+{
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+}
+
+#endif

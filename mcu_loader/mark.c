@@ -1,0 +1,235 @@
+// mark.c
+
+#include "mark.h"
+
+#include "crc32.h"
+#include "flash.h"
+#include "mem.h"
+
+#define SLOTS (info_block.marks.size / RECORD_SIZE)
+#define DOUBTFUL_SLOTS 4u // blank ones looked at behind the first blank one
+#define APPEND_ATTEMPTS 3u
+#define ERASE_ATTEMPTS 3u
+
+static uint32_t
+slot_address(uint32_t slot)
+{
+    return info_block.marks.start + slot * RECORD_SIZE;
+}
+
+static uint32_t
+carry_address(uint32_t slot)
+{
+    return info_block.app.start + info_block.app.size - CARRY_SIZE +
+           slot * RECORD_SIZE;
+}
+
+static int
+type_is_known(uint32_t type)
+{
+    return type == RECORD_INSTALLING || type == RECORD_DONE ||
+           type == RECORD_INSTALLED || type == RECORD_REFUSED;
+}
+
+static uint32_t
+record_crc(const struct mark_record *record)
+{
+    return crc32_update(0, record, offsetof(struct mark_record, crc));
+}
+
+// 0 if a whole record could be read there; a repaired bit does not spoil it.
+NODISCARD static int
+read_record(struct mark_record *record, uint32_t address)
+{
+    if (flash_read(record, address, sizeof *record) < 0) {
+        return -1;
+    }
+    if (!type_is_known(record->type) || record->crc != record_crc(record)) {
+        return -1;
+    }
+    return 0;
+}
+
+// The first word is written first: it alone tells, but for doubtful slots.
+static int
+looks_used(uint32_t slot)
+{
+    return flash_blank(slot_address(slot), FLASH_WORD) != FLASH_OK;
+}
+
+static int
+is_used(uint32_t slot)
+{
+    return flash_blank(slot_address(slot), RECORD_SIZE) != FLASH_OK;
+}
+
+static uint32_t
+find_first_blank(void)
+{
+    uint32_t used = 0;
+    uint32_t blank = SLOTS;
+    while (used < blank) {
+        const uint32_t middle = used + (blank - used) / 2;
+        if (looks_used(middle)) {
+            used = middle + 1;
+        } else {
+            blank = middle;
+        }
+    }
+    // a torn word may read blank: believe in several blank slots only
+    for (uint32_t at = blank; at < SLOTS && at < blank + DOUBTFUL_SLOTS; at++) {
+        if (is_used(at)) {
+            blank = at + 1;
+        }
+    }
+    return blank;
+}
+
+// The newest by sequence in the carry area; 0 if there is one.
+NODISCARD static int
+find_carried(struct mark_record *newest)
+{
+    int found = -1;
+    for (uint32_t slot = 0; slot < CARRY_SLOTS; slot++) {
+        struct mark_record record;
+        const uint32_t address = carry_address(slot);
+        if (flash_blank(address, FLASH_WORD) == FLASH_OK) {
+            continue;
+        }
+        if (read_record(&record, address)) {
+            continue;
+        }
+        if (found || record.sequence > newest->sequence) {
+            memcpy(newest, &record, sizeof record);
+            found = 0;
+        }
+    }
+    return found;
+}
+
+NODISCARD static int
+find_newest(struct marks *marks)
+{
+    for (uint32_t slot = marks->next_slot; slot > 0; slot--) {
+        if (read_record(&marks->newest, slot_address(slot - 1)) == 0) {
+            return 0;
+        }
+    }
+    return -1;
+}
+
+// A copy outside the sector that is about to be erased.
+NODISCARD static int
+write_carry(const struct mark_record *record)
+{
+    for (uint32_t slot = 0; slot < CARRY_SLOTS; slot++) {
+        const uint32_t address = carry_address(slot);
+        if (flash_blank(address, RECORD_SIZE) != FLASH_OK) {
+            continue;
+        }
+        // cut here: marks are untouched, this slot is torn and skipped
+        if (flash_program(address, record, sizeof *record) == FLASH_OK) {
+            return 0;
+        }
+    }
+    return -1;
+}
+
+// With a carried copy in place: empty the sector and start it anew with it.
+NODISCARD static int
+start_anew(struct marks *marks)
+{
+    for (uint32_t attempt = 0; attempt < ERASE_ATTEMPTS; attempt++) {
+        // cut here: marks read anything; the carried record is at least as
+        // new as what they hold, so the next boot comes here again
+        if (flash_erase_sector(info_block.marks.start) == FLASH_OK) {
+            struct mark_record record;
+            memcpy(&record, &marks->newest, sizeof record);
+            marks->next_slot = 0;
+            return marks_append(marks, &record);
+        }
+    }
+    return -1;
+}
+
+void
+marks_open(struct marks *marks)
+{
+    struct mark_record carried;
+    memset(marks, 0, sizeof *marks);
+    marks->newest.state = STATE_NONE;
+    marks->fresh = NO;
+    marks->next_slot = find_first_blank();
+    const int nothing = find_newest(marks);
+    if (nothing) {
+        memset(&marks->newest, 0, sizeof marks->newest);
+        marks->newest.state = STATE_NONE;
+    }
+    if (find_carried(&carried) ||
+        (!nothing && carried.sequence < marks->newest.sequence)) {
+        return;
+    }
+    // The sector was perhaps half erased: what it holds may be old or fade.
+    // A fresh copy first, because the one just read may have been cut; with
+    // every slot used up it has to do.
+    memcpy(&marks->newest, &carried, sizeof carried);
+    (void)!write_carry(&carried);
+    if (start_anew(marks)) {
+        marks->next_slot = SLOTS; // worn out: what is known still counts
+    }
+}
+
+int
+marks_append(struct marks *marks, struct mark_record *record)
+{
+    record->sequence = marks->newest.sequence + 1;
+    record->crc = record_crc(record);
+    for (uint32_t attempt = 0; attempt < APPEND_ATTEMPTS; attempt++) {
+        while (marks->next_slot < SLOTS && is_used(marks->next_slot)) {
+            marks->next_slot++;
+        }
+        if (marks->next_slot >= SLOTS) {
+            return -1;
+        }
+        const uint32_t address = slot_address(marks->next_slot++);
+        // cut here: the slot is torn and skipped, the record before it counts
+        if (flash_program(address, record, sizeof *record) == FLASH_OK) {
+            memcpy(&marks->newest, record, sizeof *record);
+            marks->fresh = YES;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+int
+marks_have_room(const struct marks *marks)
+{
+    return SLOTS - marks->next_slot >= MARKS_SPARE;
+}
+
+int
+marks_compact(struct marks *marks)
+{
+    return write_carry(&marks->newest) ? -1 : start_anew(marks);
+}
+
+void
+marks_refuse(struct marks *marks, enum reason reason,
+             const struct update_header *header)
+{
+    struct mark_record record;
+    memcpy(&record, &marks->newest, sizeof record);
+    const uint32_t run =
+        record.type == RECORD_REFUSED ? record.refused_run : 0;
+    if (run >= REFUSALS_KEPT) {
+        return;
+    }
+    record.type = RECORD_REFUSED;
+    record.reason = reason;
+    record.refused_run = run + 1;
+    record.refused_version = header->version;
+    memcpy(record.refused_key_id, header->signing_key_id, KEY_ID_SIZE);
+    // a full sector costs the note, never the decision
+    (void)!marks_append(marks, &record);
+}
