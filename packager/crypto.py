@@ -8,7 +8,7 @@ BLAKE2b-256 (RFC 7693, by hashlib). All keys are raw 32 bytes. What the bytes me
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,7 +33,7 @@ class CryptoMismatch(Exception):
 
 def draw(size: int = KEY_SIZE) -> bytes:
     """Return fresh random bytes from the operating system."""
-    return secrets.token_bytes(size)
+    return os.urandom(size)
 
 
 def digest(data: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from packager.chip import KIB
@@ -47,7 +46,7 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
         PackagerError: the file cannot be written; an older one of that name is untouched.
 
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         try:
             create_exclusive(temporary, data, mode)

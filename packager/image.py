@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from packager import files
 from packager.chip import KIB, Span
@@ -27,13 +26,12 @@ MAX_SEGMENT_SIZE = 4096 * KIB
 """Bytes that one segment of an ELF file may load; its debug information may be of any size."""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An application that fits its layout: one run of bytes from the start of the app area."""
 
     address: int
-    data: bytes = field(repr=False)
-    segments: dict[int, bytes] = field(repr=False)
+    data: bytes
+    segments: dict[int, bytes]
 
 
 def load_image(path: Path, layout: Layout) -> Image:

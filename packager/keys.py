@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from packager import crypto, files
 from packager.chip import KIB
@@ -65,36 +66,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class SigningKey:
-    """Signs updates."""
-
-    name: str
-    secret: bytes = field(repr=False)
-    public: bytes
-
-    @property
-    def key_id(self) -> bytes:
-        """Fingerprint of the verify key."""
-        return fingerprint(self.public)
-
-
-@dataclass(frozen=True)
-class VerifyKey:
-    """Checks signatures; built into loaders."""
-
-    name: str
-    raw: bytes
-
-    @property
-    def key_id(self) -> bytes:
-        """Fingerprint of this key."""
-        return fingerprint(self.raw)
-
-
-@dataclass(frozen=True)
-class DeviceKey:
-    """Opens updates; built into loaders."""
-
+class _SecretKey:
     name: str
     secret: bytes = field(repr=False)
     public: bytes
@@ -105,10 +77,16 @@ class DeviceKey:
         return fingerprint(self.public)
 
 
-@dataclass(frozen=True)
-class Recipient:
-    """Public half of a device key: whom updates are encrypted for."""
+class SigningKey(_SecretKey):
+    """Signs updates."""
 
+
+class DeviceKey(_SecretKey):
+    """Opens updates; built into loaders."""
+
+
+@dataclass(frozen=True)
+class _PublicKey:
     name: str
     raw: bytes
 
@@ -118,8 +96,15 @@ class Recipient:
         return fingerprint(self.raw)
 
 
-@dataclass(frozen=True)
-class NewKeys:
+class VerifyKey(_PublicKey):
+    """Checks signatures; built into loaders."""
+
+
+class Recipient(_PublicKey):
+    """Public half of a device key: whom updates are encrypted for."""
+
+
+class NewKeys(NamedTuple):
     """What :func:`keygen` made: every file, and the fingerprints by name."""
 
     paths: tuple[Path, ...]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from packager import crypto, update_file
+from packager import update_file
 from packager.errors import LayoutError
 from packager.format import pack_version
 from packager.image import load_image
 from packager.keys import Recipient, SigningKey, load_recipients, load_signing_key
 from packager.layout import Layout, load_layout
-from packager.update import build_update, update_id
+from packager.update import build_update, header_field, update_id
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """What was made, and by whom and for whom."""
 
-    update: bytes = field(repr=False)
+    update: bytes
     paths: tuple[Path, ...]
     image_size: int
-    image_digest: bytes
     counter: int
     layout: Layout
     signing_key: SigningKey
     recipients: tuple[Recipient, ...]
+
+    @property
+    def image_digest(self) -> bytes:
+        """BLAKE2b-256 of the image."""
+        return header_field(self.update, "image_digest")
 
     @property
     def update_id(self) -> bytes:
@@ -66,8 +69,7 @@ def pack(
     else:
         update_file.write_update(output, update)
         paths = (output,)
-    digest = crypto.digest(image)
-    return Packed(update, paths, len(image), digest, counter, layout, key, tuple(recipients))
+    return Packed(update, paths, len(image), counter, layout, key, tuple(recipients))
 
 
 def required_counter(counter: int | None, layout: Layout) -> int:

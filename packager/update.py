@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from packager import crypto
 from packager.errors import AuthenticationError, FormatError, PackagerError, RefusedError
@@ -74,16 +75,14 @@ class Secrets:
         return cls(crypto.draw(), crypto.draw(NONCE_SIZE), crypto.draw())
 
 
-@dataclass(frozen=True)
-class Floor:
+class Floor(NamedTuple):
     """The oldest a device accepts: the counter of its newest update, and that one's version."""
 
     counter: int
     version: int
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """An update that passed every check, and the image it carries."""
 
     header: UpdateHeader

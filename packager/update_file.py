@@ -5,8 +5,8 @@ All three carry the same bytes; which one a file is, its content says, not its n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from packager.errors import FormatError, PackagerError
 from packager.files import read_file, write_atomic
@@ -19,8 +19,7 @@ FORMS = ("hex", "bin", "dfu")
 """Every form, the one that most tools take first."""
 
 
-@dataclass(frozen=True)
-class UpdateFile:
+class UpdateFile(NamedTuple):
     """An update as it was read: ``data`` in whole flash words, the form, and where it belongs."""
 
     data: bytes
