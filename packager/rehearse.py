@@ -39,7 +39,12 @@ def in_rom(board: Board) -> Iterator[DfuSe]:
 def drop(board: Board, update: bytes, progress: Progress = silent) -> None:
     """Drop an update over the board's ROM DfuSe, as a customer would, and switch it off."""
     with in_rom(board) as device:
-        run_plan(prepare_drop(update, device, progress=progress), device, progress)
+        drop_over(device, update, progress)
+
+
+def drop_over(device: DfuSe, update: bytes, progress: Progress = silent) -> None:
+    """Drop an update over a connection that is open already."""
+    run_plan(prepare_drop(update, device, progress=progress), device, progress)
 
 
 def status(board: Board, layout: Layout | None = None) -> DeviceStatus:

@@ -1,0 +1,175 @@
+"""A power cut at every flash operation of an install, on the shipped binary; then power on.
+
+A failure prints the cut as an id like ``137-torn``; ``splitflash sim boot --cut`` takes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import workshop
+
+from packager import rehearse
+from packager.errors import DeviceError
+from packager.format import AppState, RecordType
+from packager.resources import loader_sources
+from packager.sim.board import Board, Outcome
+from packager.sim.cells import Word
+from packager.sim.operations import Cut, Flavour
+
+IMAGE_SIZE = 8 * 1024
+FLAVOURS = list(Flavour)
+FAULTMASK = '__asm__ volatile("cpsid f" ::: "memory");'
+IGNORE_FAULTS = " | CCR_BFHFNMIGN"
+"""What makes a read of a torn word survivable, in flash_h743.c."""
+
+
+def prepared(shop: workshop.Workshop) -> tuple[Board, bytes, bytes]:
+    """Return a board that runs the old image, with an update of the new one staged."""
+    old, new = shop.image(IMAGE_SIZE, seed=1), shop.image(IMAGE_SIZE, seed=2)
+    board = shop.board(old)
+    shop.stage(board, shop.update(new))
+    return board, old, new
+
+
+def operations_of(board: Board) -> int:
+    """Count the flash operations of an undisturbed install; leaves the board as it was."""
+    before = board.snapshot()
+    count = len(board.boot().operations)
+    board.restore(before)
+    return count
+
+
+@pytest.mark.parametrize("share", range(4))
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_cut_at_every_operation_of_the_install_is_healed_at_the_next_boot(
+    shop: workshop.Workshop,
+    flavour: Flavour,
+    share: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    board, _, new = prepared(shop)
+    count = operations_of(board)
+    before = board.snapshot()
+    cuts = [Cut(index, flavour) for index in range(1 + share, count + 1, 4)]
+    for cut in cuts:
+        board.restore(before)
+        first = board.boot(cut=cut)
+        assert first.outcome is Outcome.POWER_CUT, cut
+        second = board.boot()
+        assert workshop.runs(second), cut
+        assert shop.app_is(board, new), cut
+        assert board.boot().outcome is Outcome.APP_RUNS, cut
+        assert shop.is_header_blank(board), cut
+    record_property(workshop.CUTS_HEALED, len(cuts))
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_sampled_cuts_are_healed_by_the_other_toolchains_loader_too(
+    build: workshop.Build, flavour: Flavour
+) -> None:
+    shop = build(workshop.DEFAULT, "zig")
+    board, _, new = prepared(shop)
+    count = operations_of(board)
+    before = board.snapshot()
+    for index in [*range(1, 12), *range(12, count - 12, 23), *range(count - 12, count + 1)]:
+        board.restore(before)
+        assert board.boot(cut=Cut(index, flavour)).outcome is Outcome.POWER_CUT
+        assert workshop.runs(board.boot()), Cut(index, flavour)
+        assert shop.app_is(board, new), Cut(index, flavour)
+
+
+@pytest.mark.parametrize("unplug_at", [40, 90, 140, 200])
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_cut_install_then_a_second_drop_that_is_cut_too_never_runs_a_mixed_app(
+    shop: workshop.Workshop, flavour: Flavour, unplug_at: int
+) -> None:
+    board, old, new = prepared(shop)
+    third = shop.image(IMAGE_SIZE * 12, seed=3)
+    update = shop.update(third, "3.0.0")
+    count = operations_of(board)
+    before = board.snapshot()
+    for index in range(2, count, count // 9):
+        board.restore(before)
+        assert board.boot(cut=Cut(index, flavour)).outcome is Outcome.POWER_CUT
+        drop_unplugged(board, update, unplug_at)
+
+        report = board.boot()
+
+        if workshop.runs(report):
+            assert shop.app_is(board, old) or shop.app_is(board, new), (index, flavour)
+        else:
+            assert report.outcome is Outcome.STAYS_IN_ROM, (index, flavour, report)
+        rehearse.drop(board, update)
+        assert workshop.runs(board.boot()), (index, flavour)
+        assert shop.app_is(board, third), (index, flavour)
+
+
+def drop_unplugged(board: Board, update: bytes, transfers: int) -> None:
+    """Drop an update and pull the plug at the given control transfer."""
+    with rehearse.in_rom(board) as device:
+        assert board.rom is not None
+        board.rom.unplug_at = transfers
+        with pytest.raises(DeviceError):
+            rehearse.drop_over(device, update)
+
+
+def test_a_corrupted_app_is_repaired_by_dropping_its_own_update_again(
+    shop: workshop.Workshop,
+) -> None:
+    board, _, new = prepared(shop)
+    update = board.read(shop.layout.staging.start, shop.layout.staging.size)
+    assert workshop.runs(board.boot())
+    board.flash.plant(shop.layout.app.start + 4096, Word.POISONED)
+    assert board.boot().outcome is Outcome.STAYS_IN_ROM
+    shop.stage(board, update)
+
+    report = board.boot()
+
+    assert workshop.runs(report)
+    assert shop.app_is(board, new)
+    states = [record.type for record in shop.records(board)]
+    assert states.count(RecordType.INSTALLING) == 2
+
+
+def test_the_same_update_again_is_cleared_and_the_app_not_touched(shop: workshop.Workshop) -> None:
+    board, _, _ = prepared(shop)
+    update = board.read(shop.layout.staging.start, shop.layout.staging.size)
+    assert workshop.runs(board.boot())
+    shop.stage(board, update)
+
+    report = board.boot()
+
+    assert workshop.runs(report)
+    assert shop.is_header_blank(board)
+    assert not any(shop.layout.app.contains(op.address) for op in report.operations)
+    assert shop.records(board)[-1].state is AppState.INSTALLED
+
+
+def test_negative_control_a_loader_that_reads_the_header_with_plain_loads_is_caught(
+    shop: workshop.Workshop, tmp_path: Path
+) -> None:
+    """A sweep that cannot fail proves nothing: this loader faults on a torn header."""
+    sources = tmp_path / "mcu_loader"
+    shutil.copytree(loader_sources(), sources)
+    driver = sources / "flash_h743.c"
+    text = driver.read_text()
+    for masking in (FAULTMASK, IGNORE_FAULTS):
+        assert text.count(masking) == 1
+        text = text.replace(masking, "")
+    driver.write_text(text)
+    careless = workshop.make_workshop(tmp_path, shop.layout, shop.loader.toolchain, sources)
+    board, old, _ = prepared(careless)
+    board.flash.plant(shop.layout.staging.start, Word.POISONED)
+
+    report = board.boot()
+
+    assert not workshop.runs(report)
+    assert report.faults
+    careful, old, _ = prepared(shop)
+    careful.flash.plant(shop.layout.staging.start, Word.POISONED)
+    assert workshop.runs(careful.boot())
+    assert shop.app_is(careful, old)

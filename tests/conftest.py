@@ -1,0 +1,48 @@
+"""Fixtures that every folder of tests shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import workshop
+
+from packager import toolchain
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is built once."""
+    return tmp_path_factory.mktemp("workshop")
+
+
+@pytest.fixture(scope="session")
+def build(session_folder: Path) -> workshop.Build:
+    """Return the workshop for a layout and a toolchain, built once a session."""
+    built: dict[tuple[str, str], workshop.Workshop] = {}
+
+    def get(layout_name: str = workshop.DEFAULT, tool: str | None = None) -> workshop.Workshop:
+        tool = workshop.needs(tool or toolchain.installed()[0])
+        key = (layout_name, tool)
+        if key not in built:
+            layout = workshop.layout_named(layout_name)
+            built[key] = workshop.make_workshop(session_folder, layout, tool)
+        return built[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def shop(build: workshop.Build) -> workshop.Workshop:
+    """The default layout, with the compiler at hand."""
+    return build()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests counted."""
+    counted: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        counted.update({name: int(value) for name, value in report.user_properties})
+    for name, total in counted.items():
+        terminalreporter.write_line(f"{name}: {total}")

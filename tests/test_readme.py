@@ -1,0 +1,129 @@
+"""README.md as a newcomer reads it: every shell block is run, every table is compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import workshop
+
+from packager import errors
+from packager.examples import build_example
+from packager.layout import load_layout
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def section(heading: str) -> str:
+    """Return the text below a heading of the second level."""
+    _, _, rest = README.partition(f"\n## {heading}\n")
+    assert rest, f"README has no '{heading}'"
+    return rest.partition("\n## ")[0]
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Return the shell blocks of a text, indented ones too."""
+    return [
+        "\n".join(line.strip() for line in block.splitlines())
+        for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+@pytest.fixture(scope="module")
+def developer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A developer's folder: the layouts, and two builds of an application."""
+    folder = tmp_path_factory.mktemp("developer")
+    shutil.copytree(ROOT / "layouts", folder / "layouts")
+    layout = load_layout(ROOT / "layouts" / f"{workshop.DEFAULT}.yaml")
+    for version, name in (("1.0.0", "app-1.0.0.elf"), ("2.0.0", "app-1.4.2.elf")):
+        shutil.copy(build_example(version, layout, folder / "work"), folder / name)
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-euc", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_developers_walk_through_works_line_by_line_and_ends_with_the_new_version(
+    developer: Path,
+) -> None:
+    said = ""
+    for block in shell_blocks(
+        section("For the developer: from an application to the first update")
+    ):
+        done = run(block, developer)
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        said += done.stdout
+
+    assert "uart: example application 1.0.0" in said
+    assert "uart: example application 2.0.0" in said
+    assert "installed" in said
+
+
+def test_the_customers_stock_tool_lines_carry_the_address_that_inspect_prints() -> None:
+    layout = load_layout(ROOT / "layouts" / f"{workshop.DEFAULT}.yaml")
+    text = section("For the customer: install an update")
+
+    assert f"dfu-util -a 0 -s 0x{layout.staging.start:08X} -D " in text
+    assert not re.search(r"-w \S+\.bin(?! 0x)", text), "a .bin without an address"
+
+
+def test_the_flash_map_in_the_readme_is_the_default_layouts() -> None:
+    layout = load_layout(ROOT / "layouts" / f"{workshop.DEFAULT}.yaml")
+    text = section("How it works")
+
+    for span in layout.areas.values():
+        assert f"0x{span.start:08X}" in text
+
+
+def test_the_exit_codes_in_the_readme_and_in_the_help_are_the_errors_own() -> None:
+    from packager.cli import EXIT_CODES
+
+    own = {
+        error.exit_code
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.PackagerError)
+    }
+    for code in own | {0, 2, 130}:
+        assert re.search(rf"\| {code} \|", section("Files and exit codes")), code
+        assert re.search(rf"(^|\s){code}  \w", EXIT_CODES), code
+
+
+@pytest.mark.parametrize("heading", ["See it work", "Run the tests"])
+def test_the_two_commands_are_one_line_each_and_need_pip_only(heading: str) -> None:
+    (command,) = shell_blocks(section(heading))
+
+    assert "\n" not in command.strip()
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+
+
+def test_every_folder_named_in_the_tree_is_there_and_nothing_else_is_at_the_top() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    top = {path.split("/")[0] for path in tracked if not path.startswith(".")}
+
+    assert top == {
+        "LICENSE",
+        "README.md",
+        "layouts",
+        "mcu_loader",
+        "packager",
+        "pyproject.toml",
+        "tests",
+    }
