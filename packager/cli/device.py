@@ -48,9 +48,9 @@ def drop(
     finished by dropping again.
     """
     from packager.dfu import staging
-    from packager.update_file import default_stem, read_update
+    from packager.update_file import default_stem, read_update_file
 
-    update = read_update(update_path).update
+    update = read_update_file(update_path).data
     layout = _layout(layout_path)
     with _opened(device) as dfu:
         with show_progress(dfu.clock) as progress:
@@ -60,7 +60,7 @@ def drop(
         if dry_run:
             for step in plan.steps:
                 click.echo(str(step))
-            click.echo("nothing was changed")
+            click.echo("nothing was changed" if plan.steps else "the update is staged already")
             return
         done = "staged and read back" if plan.steps else "was staged already"
         click.echo(f"{dfu.where}: {default_stem(update)} {done}")
