@@ -149,9 +149,10 @@ def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
 def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
     """Return the status as plain values: hex for bytes, version texts, None for "not known"."""
     loader, marks, refused = status.loader, status.marks, status.refused
+    rom = status.rom
     return {
         "device": status.where,
-        "rom": {"id": status.rom.id, "name": status.rom.name},
+        "rom": {"id": None if rom.id is None else f"0x{rom.id:02x}", "name": rom.name},
         "read_protected": status.protected,
         "loader": loader
         and {

@@ -145,7 +145,7 @@ def test_the_status_is_plain_json() -> None:
     rom = put_records(device(rom_id=0x90), products.record())
     rom.put(STAGING.start, products.update())
     shown = json.loads(json.dumps(status_as_dict(read(rom))))
-    assert shown["rom"] == {"id": 0x90, "name": "V9.0"}
+    assert shown["rom"] == {"id": "0x90", "name": "V9.0"}
     assert shown["loader"]["verify_keys"][1] == products.SIGNER.hex()
     assert shown["staged"]["version"] == "1.4.2"
     assert shown["installed"]["floor_version"] == "1.4.0"
