@@ -303,8 +303,10 @@ _P = 2**255 - 19
 # The y of all points of order 1, 2, 4 and 8 on edwards25519; both signs of x share them.
 _Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _LOW_ORDER_ED25519 = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
-# The u of the same points on curve25519: u = (1 + y) / (1 - y).
-_LOW_ORDER_X25519 = frozenset((1 + y) * pow(1 - y, -1, _P) % _P for y in (0, _P - 1, _Y8, _P - _Y8))
+# The u of the same points on curve25519, u = (1 + y) / (1 - y), and -1, of order 4 on its twist.
+_LOW_ORDER_X25519 = frozenset(
+    {_P - 1, *((1 + y) * pow(1 - y, -1, _P) % _P for y in (0, _P - 1, _Y8, _P - _Y8))}
+)
 
 
 def _published(role: str) -> bytes:

@@ -21,32 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 HEADER = struct.Struct("<8sII 16sII III I 16s IIII 32s32s 12s 8s 32s 224s 64s 84s 64s")
-NAMES = [
-    "magic",
-    "format_version",
-    "header_size",
-    "product_id",
-    "version",
-    "security_counter",
-    "chip",
-    "app_address",
-    "staging_address",
-    "flags",
-    "layout_id",
-    "image_size",
-    "payload_size",
-    "chunk_size",
-    "compression_id",
-    "image_digest",
-    "payload_digest",
-    "base_nonce",
-    "signing_key_id",
-    "ephemeral_public_key",
-    "recipients",
-    "device_bindings",
-    "reserved",
-    "signature",
-]
+NAMES = """magic format_version header_size product_id version security_counter chip app_address
+staging_address flags layout_id image_size payload_size chunk_size compression_id image_digest
+payload_digest base_nonce signing_key_id ephemeral_public_key recipients device_bindings reserved
+signature"""
 
 
 def blake2b_256(data: bytes) -> bytes:
@@ -59,7 +37,7 @@ def key_id(public: bytes) -> bytes:
 
 def read_header(data: bytes) -> dict[str, Any]:
     assert HEADER.size == 640
-    header: dict[str, Any] = dict(zip(NAMES, HEADER.unpack(data[:640]), strict=True))
+    header: dict[str, Any] = dict(zip(NAMES.split(), HEADER.unpack(data[:640]), strict=True))
     assert header["magic"] == b"SPLTFLSH"
     assert (header["format_version"], header["header_size"]) == (1, 640)
     assert header["compression_id"] == 0
