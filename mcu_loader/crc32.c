@@ -1,10 +1,18 @@
 // crc32.c
 //
-// Four bits at a time: 64 bytes of table, about 12 instructions per byte.
+// A byte at a time from two tables of 16: the CRC is linear, so that of a byte
+// is the sum of those of its halves. 128 bytes, about 11 instructions per byte.
 
 #include "crc32.h"
 
-static const uint32_t table[16] = {
+static const uint32_t crc32_low[16] = {
+    0x00000000, 0x77073096, 0xee0e612c, 0x990951ba,
+    0x076dc419, 0x706af48f, 0xe963a535, 0x9e6495a3,
+    0x0edb8832, 0x79dcb8a4, 0xe0d5e91e, 0x97d2d988,
+    0x09b64c2b, 0x7eb17cbd, 0xe7b82d07, 0x90bf1d91,
+};
+
+static const uint32_t crc32_high[16] = {
     0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
     0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
     0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
@@ -17,9 +25,8 @@ crc32_update(uint32_t crc, const void *data, uint32_t size)
     const uint8_t *at = data;
     crc = ~crc;
     for (const uint8_t *end = at + size; at != end; at++) {
-        crc ^= *at;
-        crc = table[crc & 15] ^ crc >> 4;
-        crc = table[crc & 15] ^ crc >> 4;
+        const uint32_t index = (crc ^ *at) & 0xff;
+        crc = crc >> 8 ^ crc32_low[index & 15] ^ crc32_high[index >> 4];
     }
     return ~crc;
 }

@@ -34,10 +34,10 @@ registers_of(uint32_t address)
 static int
 is_in_one_bank(uint32_t address, uint32_t size)
 {
-    static const struct area bank1 = { FLASH_BANK1, FLASH_BANK_SPAN };
-    static const struct area bank2 = { FLASH_BANK2, FLASH_BANK_SPAN };
-    return area_holds(&bank1, address, size) ||
-           area_holds(&bank2, address, size);
+    const uint32_t offset = address % FLASH_BANK_SPAN;
+    const uint32_t bank = address - offset;
+    return (bank == FLASH_BANK1 || bank == FLASH_BANK2) &&
+           size <= FLASH_BANK_SPAN - offset;
 }
 
 static int

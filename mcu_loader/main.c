@@ -24,7 +24,6 @@ NORETURN void loader_main(void);
 NORETURN static void
 stay(void)
 {
-    update_close(&update);
     if (info_block.recovery == RECOVERY_ROM && machine_is_unprotected()) {
         machine_enter_rom();
     }
@@ -45,7 +44,6 @@ boot(enum action action, enum reason reason, uint32_t app)
     result.security_counter = marks.newest.security_counter;
     result.reset_cause = machine_reset_cause();
     result.crc = crc32_update(0, &result, offsetof(struct result_record, crc));
-    update_close(&update);
     machine_hand_over(&result);
     app_start(&marks.newest, app);
 }
@@ -92,7 +90,7 @@ look_around(struct facts *facts, enum reason *reason)
 {
     facts->staged = look_at_staging(reason);
     facts->state = marks.newest.state;
-    facts->same = same_update();
+    facts->same = facts->staged == STAGED_AUTHENTIC ? same_update() : NO;
     facts->app = look_at_app(facts);
 }
 

@@ -7,6 +7,7 @@
 #include "mem.h"
 
 #define SLOTS (info_block.marks.size / RECORD_SIZE)
+#define BLANK 0xffffffffu
 #define DOUBTFUL_SLOTS 4u // blank ones looked at behind the first blank one
 #define APPEND_ATTEMPTS 3u
 #define ERASE_ATTEMPTS 3u
@@ -50,11 +51,15 @@ read_record(struct mark_record *record, uint32_t address)
     return 0;
 }
 
-// The first word is written first: it alone tells, but for doubtful slots.
+// The type is in the word that is written first, and reading it meets the ECC
+// of all of that word. A slot that only seems blank is found out when it is
+// its turn to be written.
 static int
 looks_used(uint32_t slot)
 {
-    return flash_blank(slot_address(slot), FLASH_WORD) != FLASH_OK;
+    uint32_t type;
+    return flash_read(&type, slot_address(slot), sizeof type) != FLASH_OK ||
+           type != BLANK;
 }
 
 static int
@@ -78,7 +83,7 @@ find_first_blank(void)
     }
     // a torn word may read blank: believe in several blank slots only
     for (uint32_t at = blank; at < SLOTS && at < blank + DOUBTFUL_SLOTS; at++) {
-        if (is_used(at)) {
+        if (looks_used(at)) {
             blank = at + 1;
         }
     }
@@ -93,10 +98,8 @@ find_carried(struct mark_record *newest)
     for (uint32_t slot = 0; slot < CARRY_SLOTS; slot++) {
         struct mark_record record;
         const uint32_t address = carry_address(slot);
-        if (flash_blank(address, FLASH_WORD) == FLASH_OK) {
-            continue;
-        }
-        if (read_record(&record, address)) {
+        if (flash_read(&record.type, address, sizeof record.type) < 0 ||
+            !type_is_known(record.type) || read_record(&record, address)) {
             continue;
         }
         if (found || record.sequence > newest->sequence) {

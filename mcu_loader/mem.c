@@ -83,9 +83,15 @@ uint32_t
 mem_differs_from(const void *a, uint8_t value, size_t size)
 {
     const uint8_t *x = a;
+    const uint32_t word = value * 0x01010101u;
     uint32_t mismatch = 0;
-    for (size_t i = 0; i < size; i++) {
-        mismatch |= (uint32_t)(x[i] ^ value);
+    if (ALIGNED(x)) {
+        for (; size >= 4; size -= 4, x += 4) {
+            mismatch |= *(const uint32_t *)(const void *)x ^ word;
+        }
+    }
+    for (; size; size--) {
+        mismatch |= (uint32_t)(*x++ ^ value);
     }
     return mismatch;
 }

@@ -86,8 +86,8 @@ start(void)
 {
     copy_words(ramfunc_start, ramfunc_end, ramfunc_load);
     copy_words(data_start, data_end, data_load);
-    for (uint32_t *word = bss_start; word != bss_end; word++) {
-        *word = 0;
+    for (uint32_t *word = bss_start; word < bss_end; word += 4) {
+        word[0] = word[1] = word[2] = word[3] = 0;
     }
     barrier(); // the copied code is seen by the next fetch
     machine_open();

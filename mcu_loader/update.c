@@ -393,14 +393,14 @@ update_look(struct update *update, const struct mark_record *newest,
 {
     struct update_header *header = &update->message.header;
     const uint32_t at = info_block.staging.start;
-    uint8_t first[FLASH_WORD];
+    __attribute__((aligned(4))) uint8_t first[FLASH_WORD];
 
     *reason = REASON_NONE;
-    memset(update, 0, sizeof *update);
     if (flash_read(first, at, sizeof first) < 0 || !magic_is_there(first)) {
         return STAGED_NONE;
     }
     *reason = REASON_STAGING_UNREADABLE;
+    memset(update, 0, sizeof *update);
     if (flash_read(header, at, sizeof *header) < 0 ||
         !magic_is_there(header->magic)) {
         return STAGED_REFUSED;
@@ -422,11 +422,4 @@ update_look(struct update *update, const struct mark_record *newest,
         return STAGED_REFUSED;
     }
     return STAGED_AUTHENTIC;
-}
-
-void
-update_close(struct update *update)
-{
-    crypto_wipe(update->cek, sizeof update->cek);
-    crypto_wipe(&update_chunk, sizeof update_chunk);
 }

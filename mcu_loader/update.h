@@ -4,7 +4,8 @@
 // and only that copy is used; before the signature over all of it verifies
 // nothing but magic, format, sizes and the choice of the key is looked at; a
 // chunk is copied to RAM, authenticated there and decrypted there; content key
-// and plaintext exist in tightly-coupled RAM only and are wiped when done.
+// and plaintext exist in tightly-coupled RAM only, all of which machine.h wipes
+// on every way out.
 
 #ifndef SPLITFLASH_UPDATE_H
 #define SPLITFLASH_UPDATE_H
@@ -35,8 +36,6 @@ uint32_t update_look(struct update *update,
 // Plain and authentic in `chunk`, or not REASON_NONE and nothing in it.
 NODISCARD enum reason update_open_chunk(const struct update *update,
                                         uint32_t index, struct chunk *chunk);
-
-void update_close(struct update *update);
 
 // The one chunk buffer of the loader.
 extern struct chunk update_chunk;

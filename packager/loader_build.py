@@ -180,9 +180,7 @@ def describe(layout: Layout, loader_keys: LoaderKeys, *, dev: bool) -> InfoBlock
 
 def render_config(info: InfoBlock, loader_keys: LoaderKeys) -> str:
     """Return ``config.c``: info block, keys, and the keys that are never to be trusted."""
-    published = [
-        raw for key in keys.published_test_keys().values() for raw in (key.secret, key.public)
-    ]
+    published = published_raw_keys()
     verify = _slots((key.raw for key in loader_keys.verify), VERIFY_KEY_SLOTS, 1)
     device = _slots(
         (key.secret + key.public for key in loader_keys.device), DEVICE_KEY_SLOTS, 2
@@ -206,6 +204,13 @@ def render_config(info: InfoBlock, loader_keys: LoaderKeys) -> str:
             "",
         ]
     )
+
+
+def published_raw_keys() -> list[bytes]:
+    """Return whatever of the published test keys could end up in a key slot of a loader."""
+    published = keys.published_test_keys().values()
+    secrets = [key.secret for key in published if isinstance(key, DeviceKey)]
+    return [key.public for key in published] + secrets
 
 
 def render_memory(layout: Layout) -> str:

@@ -124,6 +124,9 @@ def compile_link(
             _compile(toolchain, source if isinstance(source, Source) else Source(source), n, include, work)
             for n, source in enumerate(sources)
         ]
+        for fragment in (path for folder in include for path in folder.glob("*.ld")):
+            # INCLUDE in a linker script looks in the current folder; zig passes no -L on
+            shutil.copy(fragment, work)
         linked = work / "linked.elf"
         script = linker_script.resolve()
         command = [
@@ -131,7 +134,6 @@ def compile_link(
             *toolchain.link_flags,
             "-Wl,--gc-sections",
             "-Wl,--build-id=none",
-            *(f"-L{folder.resolve()}" for folder in include),  # where INCLUDE of a script looks
             "-T",
             str(script),
             *(str(path) for path in objects),
@@ -195,8 +197,14 @@ def _gcc() -> Toolchain | None:
     return Toolchain(
         GCC,
         (compiler,),
-        # without the last flag gcc turns the loops of our memset into calls of memset
-        (*cpu, "-fno-tree-loop-distribute-patterns"),
+        (
+            *cpu,
+            # or gcc turns the loops of our memset into calls of memset
+            "-fno-tree-loop-distribute-patterns",
+            # these two make code larger, also with -Os
+            "-fno-schedule-insns2",
+            "-fno-move-loop-invariants",
+        ),
         (*cpu, "-mfloat-abi=soft", "-nostdlib", "-nostartfiles"),
         ("-lgcc",),
     )
