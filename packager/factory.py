@@ -127,7 +127,7 @@ def check_loader(loader: FactoryLoader, layout: Layout) -> None:
         raise RefusedError(
             where,
             "development loader",
-            "it boots an app without a record, so it must not ship",
+            "expected a production loader (this one boots an app without a record)",
             "build the loader without --dev",
         )
     areas = [
@@ -150,7 +150,7 @@ def check_loader(loader: FactoryLoader, layout: Layout) -> None:
             raise RefusedError(
                 where,
                 f"built with another {name} than {layout.path.name}",
-                "one layout for loader and application",
+                "expected the same layout",
                 "build the loader again with this layout",
             )
 
@@ -184,7 +184,7 @@ def write_factory(path: Path, pieces: dict[int, bytes]) -> None:
         raise FormatError(str(path), found, "expected .hex", "rename the output")
     data = write_hex(pieces)
     if read_hex(data, str(path)) != pieces:
-        raise FormatError(str(path), "reads back differently", "itself", "report this")
+        raise FormatError(str(path), "reads back differently", "expected itself", "report this")
     write_atomic(path, data, SECRET_MODE)
 
 

@@ -31,7 +31,7 @@ def read_file(path: Path, limit: int = MAX_FILE_SIZE) -> bytes:
         raise unreadable(path, error) from error
     if len(data) > limit:
         found = f"larger than {limit // KIB} KiB ({limit} bytes)"
-        raise FormatError(str(path), found, "not a file of ours", "check the path")
+        raise FormatError(str(path), found, "expected a smaller file", "check the path")
     if not data:
         raise FormatError(str(path), "empty file", "", "make or copy it again")
     return data

@@ -32,12 +32,12 @@ def read_hex(data: bytes, where: str) -> dict[int, bytes]:
     last = max((number for number, line in enumerate(lines, start=1) if line), default=0)
     if ends != [last]:
         found = "no end-of-file record" if not ends else f"end-of-file record in line {ends[0]}"
-        raise FormatError(where, found, "one at the end of Intel HEX", do)
+        raise FormatError(where, found, "expected one at the end of Intel HEX", do)
     hex_image = IntelHex()
     try:
         hex_image.loadhex(StringIO(b"\n".join(lines).decode("ascii")))
     except UnicodeDecodeError as error:
-        raise FormatError(where, "not plain text", "Intel HEX", do) from error
+        raise FormatError(where, "not plain text", "expected Intel HEX", do) from error
     except (HexReaderError, AddressOverlapError) as error:
         raise FormatError(where, f"damaged Intel HEX ({error})", "", do) from error
     pieces = [

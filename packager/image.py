@@ -70,10 +70,10 @@ def read_pieces(path: Path, bin_address: int) -> dict[int, bytes]:
         return read_hex(data, where)
     if content != "other":
         found = "is an update or DfuSe file"
-        raise FormatError(where, found, "an application", "give the .elf, .hex or .bin")
+        raise FormatError(where, found, "expected an application", "give the .elf, .hex or .bin")
     if path.suffix.lower() != ".bin":
         found = "neither ELF nor Intel HEX inside"
-        raise FormatError(where, found, "an application", "name a plain binary .bin")
+        raise FormatError(where, found, "expected an application", "name a plain binary .bin")
     return {bin_address: data}
 
 
@@ -99,7 +99,7 @@ def elf_segments(path: Path) -> dict[int, bytes]:
         raise FormatError(where, "damaged ELF file", "", do) from error
     joined = join(pieces, where)
     if not joined:
-        raise FormatError(where, "ELF file that loads nothing", "a linked program", do)
+        raise FormatError(where, "ELF file that loads nothing", "expected a linked program", do)
     return joined
 
 
@@ -153,21 +153,21 @@ def check_vectors(data: bytes, layout: Layout, where: str) -> None:
     """
     if len(data) < VECTORS_SIZE:
         found = f"image is {len(data)} bytes"
-        raise ImageError(where, found, "at least a vector table", "check the build")
+        raise ImageError(where, found, "expected at least a vector table", "check the build")
     sp, reset, start = initial_sp(data), reset_handler(data), layout.app.start
     if not sp_is_plausible(data, layout.chip):
         areas = ", ".join(_range(ram.name, ram.span) for ram in stack_ram(layout.chip))
         raise ImageError(
             where,
             f"initial SP is 0x{sp:08X}",
-            f"8-byte aligned in {areas}, the end included",
+            f"expected 8-byte aligned in {areas}, the end included",
             "let the vector table come first and check _estack in your linker script",
         )
     if not reset & 1:
         raise ImageError(
             where,
             f"reset handler is 0x{reset:08X} without Thumb bit",
-            "odd on this core",
+            "expected an odd address",
             "mark Reset_Handler as a Thumb function (.thumb_func)",
         )
     if not reset_is_plausible(data, start):
@@ -198,7 +198,9 @@ def _load_segments(elf: Any, file: BinaryIO, where: str) -> Iterator[tuple[int, 
             continue
         if size > MAX_SEGMENT_SIZE:
             found = f"segment of {size} bytes"
-            raise FormatError(where, found, f"at most {MAX_SEGMENT_SIZE}", "build the file again")
+            raise FormatError(
+                where, found, f"expected at most {MAX_SEGMENT_SIZE}", "build the file again"
+            )
         file.seek(segment["p_offset"])
         data = file.read(size)
         if len(data) < size:

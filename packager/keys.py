@@ -179,7 +179,10 @@ def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
         names = [name for name in ("active", "spare") if (folder / f"{name}.pem").exists()]
         if not names:
             raise KeyFileError(
-                str(folder), "no active.pem or spare.pem", "a signing key", "see splitflash keygen"
+                str(folder),
+                "no active.pem or spare.pem",
+                "expected a signing key",
+                "see splitflash keygen",
             )
         name = names[0]
     _check_folder(folder, Kind.SIGNING)
@@ -252,12 +255,12 @@ def refuse_weak_key(where: str, kind: Kind, raw: bytes) -> None:
     do = "make keys with splitflash keygen"
     if len(set(raw)) == 1:
         found = f"blank key (all 0x{raw[0]:02X})"
-        raise KeyFileError(where, found, "a key from a random generator", do)
+        raise KeyFileError(where, found, "expected a random one", do)
     published = published_test_keys().values()
     if any(raw in (key.secret, key.public) for key in published):
-        raise KeyFileError(where, "published test key", "a key nobody else has", do)
+        raise KeyFileError(where, "published test key", "expected a key nobody else has", do)
     if not kind.is_private and is_low_order(kind, raw):
-        raise KeyFileError(where, "public key of low order", "a key of the full group", do)
+        raise KeyFileError(where, "public key of low order", "expected one of the full group", do)
 
 
 def is_low_order(kind: Kind, public: bytes) -> bool:
@@ -321,7 +324,7 @@ def _load_public(directory: Path, kind: Kind, suffix: str, limit: int) -> list[t
             raise KeyFileError(
                 str(path),
                 f"holds {found.text}",
-                "public/ is handed around",
+                "expected public keys only, because public/ is handed around",
                 "move it out, and if anybody else saw it make new keys",
             )
     paths = _count(folder, sorted(folder.glob(f"*{suffix}")), limit, f"*{suffix}")
@@ -352,7 +355,7 @@ def _refuse_twins(folder: Path, keys: Iterable[tuple[str, bytes]]) -> None:
     for name, raw in keys:
         if raw in names:
             found = f"'{names[raw]}' and '{name}' are the same key"
-            raise KeyFileError(str(folder), found, "one file for each key", "remove one")
+            raise KeyFileError(str(folder), found, "expected one file for each key", "remove one")
         names[raw] = name
 
 

@@ -84,7 +84,7 @@ def required_counter(counter: int | None, layout: Layout) -> int:
         raise LayoutError(
             str(layout.path),
             "no security_counter",
-            "a number that rises whenever older updates must be refused",
+            "expected a number that rises whenever older updates must be refused",
             "give --counter or add 'security_counter:' to the layout",
         )
     return counter

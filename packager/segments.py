@@ -28,7 +28,7 @@ def join(pieces: Iterable[tuple[int, bytes]], where: str) -> dict[int, bytes]:
             raise FormatError(where, found, "", "build the file again")
         if runs and address < end:
             found = f"two pieces of data at 0x{address:08X}"
-            raise FormatError(where, found, "one", "build the file again")
+            raise FormatError(where, found, "expected one", "build the file again")
         if not runs or address > end:
             runs.append((address, []))
         runs[-1][1].append(data)

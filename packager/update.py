@@ -489,10 +489,10 @@ def _wrap_aad(product_id: bytes, base_nonce: bytes) -> bytes:
 def _check_plan(image: bytes, plan: UpdatePlan) -> None:
     if not 1 <= len(plan.recipients) <= RECIPIENT_SLOTS:
         found = f"{len(plan.recipients)} recipients"
-        raise RefusedError("update", found, f"1 to {RECIPIENT_SLOTS}", "check public/")
+        raise RefusedError("update", found, f"expected 1 to {RECIPIENT_SLOTS}", "check public/")
     if not 0 <= plan.counter < 1 << 32:
         found = f"security counter {plan.counter}"
-        raise RefusedError("update", found, "0 to 4294967295", "use a 32-bit number")
+        raise RefusedError("update", found, "expected 0 to 4294967295", "use a 32-bit number")
     largest = plan.layout.largest_image
     if not 1 <= len(image) <= largest:
         found = f"image of {len(image)} bytes"
@@ -506,6 +506,4 @@ def _check_own_work(update: bytes, image: bytes, plan: UpdatePlan, secrets: Secr
     verify_signature(update, [VerifyKey("own", plan.signing_key.public)], where)
     header = check_target(update, plan.layout, where)
     if open_payload(update, header, secrets.cek, where) != image:
-        raise PackagerError(
-            where, "opens to another image", "the one it was made of", "report this"
-        )
+        raise PackagerError(where, "opens to another image", "expected its own", "report this")

@@ -56,7 +56,7 @@ def write_all_forms(directory: Path, update: bytes) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         found = f"cannot be made ({error.strerror})"
-        raise PackagerError(str(directory), found, "a folder", "check the path") from error
+        raise PackagerError(str(directory), found, "expected a folder", "check the path") from error
     paths = [directory / f"{default_stem(update)}.{form}" for form in FORMS]
     for path in paths:
         write_update(path, update)
@@ -87,7 +87,9 @@ def encode(update: bytes, form: str) -> bytes:
     else:
         data = update
     if decode(data).data != update:
-        raise PackagerError(f".{form} file", "reads back differently", "itself", "report this")
+        raise PackagerError(
+            f".{form} file", "reads back differently", "expected itself", "report this"
+        )
     return data
 
 
@@ -134,14 +136,17 @@ def _pieces(data: bytes, where: str) -> tuple[str, dict[int, bytes]]:
 
         return "hex", read_hex(data, where)
     raise FormatError(
-        where, "no update", "an update as .hex, .bin or .dfu", "use a file made by splitflash pack"
+        where,
+        "no update",
+        "expected an update as .hex, .bin or .dfu",
+        "use a file made by splitflash pack",
     )
 
 
 def _one_run(pieces: dict[int, bytes], where: str) -> tuple[int, bytes]:
     if len(pieces) > 1:
         found = f"{len(pieces)} separate pieces of data"
-        raise FormatError(where, found, "an update is one", "use a file made by splitflash pack")
+        raise FormatError(where, found, "expected one", "use a file made by splitflash pack")
     return fill(pieces)
 
 
@@ -155,5 +160,7 @@ def _whole(update: bytes, where: str) -> bytes:
     rest = update[expected:]
     if rest.strip(b"\xff"):
         found = f"{len(rest)} bytes behind the update"
-        raise FormatError(where, found, "nothing or 0xFF", "use a file made by splitflash pack")
+        raise FormatError(
+            where, found, "expected nothing or 0xFF", "use a file made by splitflash pack"
+        )
     return pad_to_flash_word(body)

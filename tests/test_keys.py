@@ -316,9 +316,9 @@ def test_a_role_has_at_least_one_key_and_a_limit(
 def test_a_missing_signing_key_is_told_by_name(folder: Path) -> None:
     shutil.rmtree(folder / "signing")
 
-    assert problem("signing", folder) == (
-        f"{folder}/signing: no active.pem or spare.pem, a signing key; see splitflash keygen"
-    ).replace(f"{folder}/", "")
+    found = problem("signing", folder)
+
+    assert "no active.pem or spare.pem, expected a signing key; see splitflash keygen" in found
 
 
 def foreign_keys() -> list[tuple[str, bytes]]:
