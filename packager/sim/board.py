@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from packager.chip import FLASH_WORD, SECTOR_SIZE, Chip
 from packager.errors import PackagerError
 from packager.sim import board_file, system_memory
+from packager.sim.cells import Word
 from packager.sim.clock import Clock
 from packager.sim.flash import Flash, FlashSnapshot
 from packager.sim.flash_registers import FlashRegisters
-from packager.sim.operations import Cut, FlashOp, Timing
+from packager.sim.operations import BusError, Cut, FlashOp, Timing
 from packager.sim.outcome import Handover, Stop
 from packager.sim.peripherals import Peripherals, ResetCause
 from packager.sim.ram import Rams
@@ -87,6 +88,8 @@ class Board:
         """Called when the application is entered, before its first instruction."""
         self.debugger_attached = False
         """A debugger seen since power-on: at RDP level 1 that closes the flash."""
+        self.supply_volts: Callable[[float], float] = lambda now: 3.3
+        """VDD at a virtual time, for the supply supervisor."""
         self._registers = FlashRegisters(self.flash)
         self._peripherals = Peripherals(self.clock, self._registers, ROM_VERSIONS[rom_id].revision)
         self._system = SystemControl(self.clock)
@@ -198,8 +201,8 @@ class Board:
             self.flash.on_operation = lambda op: on_operation(op, self)
         self.rams.power_on()
         self._peripherals.uart.clear()
-        self._registers.reset()
-        self._registers.reset()
+        self._peripherals.supply_volts = self.supply_volts
+        self._registers.power_on()
         dog_runs = self.flash.options.watchdog_from_power_on
         self._peripherals.power_on(watchdog_runs=dog_runs)
         self.flash.intrusion = self.flash.options.rdp_level == 1 and self.debugger_attached
@@ -222,15 +225,29 @@ class Board:
         if rom is None or rom.left_to is None:
             raise PackagerError("virtual board", "its ROM was not left", "expected a leave before")
         run = _Run(self, limit_seconds, app_seconds, count)
-        vectors = self.flash.peek(rom.left_to, 8)
-        stack, entry = (int.from_bytes(vectors[at : at + 4], "little") for at in (0, 4))
-        ram = self.chip.ram_of(stack)
-        fits = ram is not None and stack < ram.span.end - _ROM_LEAVE_GAP
-        if not fits or self.chip.bank_of(entry) is None:
+        stack, entry = self._fetch_vectors(rom.left_to)
+        if stack is None or entry is None or not self._rom_would_jump(stack, entry):
             return run.reset_and_go_on(Stop.RESET)
         self._registers.reset()
         self._peripherals.rom_leaves(locks_power_register=rom.version.locks_power_register)
         return run.go(stack, entry, vtor=0)
+
+    def _rom_would_jump(self, stack: int, entry: int) -> bool:
+        ram = self.chip.ram_of(stack)
+        fits = ram is not None and stack < ram.span.end - _ROM_LEAVE_GAP
+        return fits and self.chip.bank_of(entry) is not None
+
+    def _fetch_vectors(self, address: int) -> tuple[int, int] | tuple[None, None]:
+        """Read stack pointer and entry as the core does; None if the word cannot be read."""
+        if self.chip.bank_of(address) is None:
+            return None, None
+        try:
+            if self._registers.sense(address) is Word.POISONED:
+                return None, None
+        except BusError:
+            return None, None
+        head = self.flash.peek(address, 8)
+        return int.from_bytes(head[:4], "little"), int.from_bytes(head[4:], "little")
 
     def _sit_in_rom(self) -> None:
         self.rams.rom_ran(ROM_VERSIONS[self.rom_id].axi_sram_used)
@@ -264,11 +281,11 @@ class _Run:
     def from_reset(self, vectors: int) -> BootReport:
         """Take stack and entry from the vector table at ``vectors``, as the core does."""
         board = self._board
-        head = b"\xff" * 8
-        if board.chip.bank_of(vectors) is not None:
-            head = board.flash.peek(vectors, 8)
-        stack, entry = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
-        if stack == 0xFFFF_FFFF or entry == 0xFFFF_FFFF:
+        stack, entry = board._fetch_vectors(vectors)
+        if stack is None or entry is None:
+            self._faults.append(f"locked up: no vectors can be read at 0x{vectors:08X}")
+            return self._report(Outcome.LOCKED_UP)
+        if stack == entry == 0xFFFF_FFFF:
             self._faults.append(f"locked up: no program, the vectors at 0x{vectors:08X} are blank")
             return self._report(Outcome.LOCKED_UP)
         return self.go(stack, entry, vtor=vectors)

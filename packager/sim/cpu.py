@@ -1,9 +1,10 @@
 """The Cortex-M7 of the virtual chip: the shipped binary under unicorn, over our flash model.
 
-Flash is mapped read and execute over the model's own buffers, so a store never lands by itself: the
-flash registers decide. Reads of flash outside the boot sector are looked at one by one: alignment,
-health of the word, operations under way. What the emulator does not have is done here: faults,
-exception return, sleeping, resets. Time: see :meth:`Core.run`.
+Flash is mapped read and execute over the model's own buffers; the flash registers decide what a
+store does, and what the emulator writes nevertheless is taken back before anybody can read it.
+Reads of flash outside the boot sector are looked at one by one: alignment, health of the word,
+operations under way. What the emulator does not have is done here and in ``cpu_exceptions``:
+faults, exception return, sleeping, resets. Time: see :meth:`Core.run`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import unicorn
@@ -19,7 +21,7 @@ import unicorn.arm_const as arm
 from packager.chip import SECTOR_SIZE, Chip
 from packager.errors import SimulationFault
 from packager.sim import scs, system_memory
-from packager.sim.cells import HEALTHY_BELOW, Word
+from packager.sim.cells import HEALTHY_BELOW, Cells, Word
 from packager.sim.cpu_exceptions import Exc, Exceptions, LockedUp
 from packager.sim.flash_registers import FlashRegisters
 from packager.sim.operations import BusError, PowerCut
@@ -43,6 +45,14 @@ _SLICE_MICROSECONDS, _LONGEST_SLICE = 50_000, 1_000_000
 _SILENT_REAL_SECONDS = 8.0
 _FEEDS_BEFORE_WATCHING = 4000
 _BLOCKS_TO_WATCH = 4000
+
+
+class _BootWatch(Enum):
+    """Whether fetches from the boot sector are looked at: only once its bank was changed."""
+
+    OFF = 0
+    WANTED = 1
+    ON = 2
 
 
 @dataclass(frozen=True)
@@ -89,10 +99,11 @@ class Core:
         self._quiet_accesses = 0
         self._work = 0
         self._sleeps = 0
+        self._blocks = 0
         self._watch: _Watch | None = None
         self._lengths: dict[int, int] = {}
-        self._guarded_banks = [False, False]
-        self._fetch_hooks = [False, False]
+        self._landed: tuple[Cells, int, bytes] | None = None
+        self._boot_watch = _BootWatch.OFF
         self._uc = u.Uc(u.UC_ARCH_ARM, u.UC_MODE_THUMB | u.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M7)
         self._exceptions = Exceptions(self._uc, system)
@@ -134,7 +145,6 @@ class Core:
         rom_end = system_memory.BASE + system_memory.SIZE - 1
         add(u.UC_HOOK_BLOCK, self._on_rom_block, None, system_memory.BASE, rom_end)
         add(u.UC_HOOK_MEM_WRITE_PROT, self._on_store)
-        add(u.UC_HOOK_MEM_READ_PROT, self._on_busy_read)
         add(u.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
         add(u.UC_HOOK_INTR, self._on_interrupt)
         if self._limits.count:
@@ -173,10 +183,12 @@ class Core:
         return self._stop
 
     def _run_slices(self) -> None:
-        length, silent = _SLICE_MICROSECONDS, 0.0
+        # counting looks at every block anyway; a timer would only disturb it
+        length, silent = 0 if self._limits.count else _SLICE_MICROSECONDS, 0.0
         while self._stop is None:
             work = self._work
             self._emulate(length)
+            self._take_back()
             if self._after_emulation():
                 continue
             # a slice of real time went by: still at work, or spinning?
@@ -207,6 +219,9 @@ class Core:
         if self._interrupt is not None:
             number_seen, self._interrupt = self._interrupt, None
             self._take_interrupt(number_seen)
+            return True
+        if self._boot_watch is _BootWatch.WANTED:
+            self._watch_boot_sector()
             return True
         if self._last_halfword() in (_WFI, _WFE):
             self._idle(asleep=True)
@@ -328,9 +343,11 @@ class Core:
     def _on_flash_read(
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> None:
+        self._take_back()
         if self._stop is not None or self._fault is not None:
             return
-        cells = self._flash.flash.banks[address >= self._chip.banks[1].start]
+        bank = address >= self._chip.banks[1].start
+        cells = self._flash.flash.banks[bank]
         offset = address - cells.span.start
         if address & size - 1 and self.handover is None:
             self._report(address, f"an unaligned load of {size} bytes from flash", "align it")
@@ -339,6 +356,8 @@ class Core:
         self._quiet_accesses = 0
         if not self._limits.count:
             self._charge(FLASH_READ_CYCLES)
+        if self._flash.banks[bank].queue:
+            self._flash.stall_until_idle(bank)
         if self._flash.flash.intrusion or cells.states[offset >> 5] >= HEALTHY_BELOW:
             self._read_sick_word(address)
         elif self._clock.now >= self._peripherals.watchdog.deadline:
@@ -361,46 +380,49 @@ class Core:
     def _on_store(
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> bool:
-        if self._stop is not None or self._fault is not None:
-            return True
-        self._work += 1
-        if self._chip.bank_of(address) is None:
-            self._bus_fault(Cfsr.IMPRECISERR, None)
-        elif address & size - 1:
-            self._report(address, f"an unaligned store of {size} bytes to flash", "align it")
-        else:
-            self._guarded(lambda: self._flash.store(address, size, value))
+        self._take_back()
+        bank = self._chip.bank_of(address)
+        if self._stop is None and self._fault is None:
+            self._work += 1
+            if bank is None:
+                self._bus_fault(Cfsr.IMPRECISERR, None)
+            elif address & size - 1:
+                self._report(address, f"an unaligned store of {size} bytes to flash", "align it")
+            else:
+                self._guarded(lambda: self._flash.store(address, size, value))
+        if bank is not None:
+            cells = self._flash.flash.banks[bank - 1]
+            at = address - cells.span.start
+            self._landed = cells, at, bytes(cells.content[at : at + size])
         return True
 
+    def _take_back(self) -> None:
+        """Undo what the emulator writes into the mapped buffer after :meth:`_on_store` said no."""
+        if self._landed is not None:
+            cells, at, right = self._landed
+            cells.content[at : at + len(right)] = right
+            self._landed = None
+
     def _on_busy(self, bank: int) -> None:
-        """A bank begins an operation: no fetch from it now, and reads of it stall."""
+        """A bank begins an operation: no fetch from it until it is done."""
         span = self._chip.banks[bank]
         pc = self._uc.reg_read(arm.UC_ARM_REG_PC)
         if span.contains(pc):
             self._report(pc, "code in the bank that is being changed", "run it from RAM")
-        if not self._fetch_hooks[bank]:
-            self._fetch_hooks[bank] = True
-            self._uc.hook_add(u.UC_HOOK_BLOCK, self._on_bank_block, bank, span.start, span.end - 1)
-            self._uc.ctl_flush_tb()
-        if not self._guarded_banks[bank]:
-            self._guarded_banks[bank] = True
-            self._uc.mem_protect(span.start, span.size, u.UC_PROT_NONE)
+        if bank == 0 and self._boot_watch is _BootWatch.OFF:
+            # not from inside a store: stopping there would do the store twice
+            self._boot_watch = _BootWatch.WANTED
 
-    def _on_bank_block(self, uc: Any, address: int, size: int, bank: int) -> None:
-        if self._flash.is_busy(bank):
+    def _watch_boot_sector(self) -> None:
+        self._boot_watch = _BootWatch.ON
+        start = self._chip.banks[0].start
+        end = start + SECTOR_SIZE - 1
+        self._uc.hook_add(u.UC_HOOK_BLOCK, self._on_boot_block, None, start, end)
+        self._uc.ctl_flush_tb()
+
+    def _on_boot_block(self, uc: Any, address: int, size: int, data: object) -> None:
+        if self._stop is None and self._flash.is_busy(0):
             self._report(address, "code in the bank that is being changed", "run it from RAM")
-
-    def _on_busy_read(
-        self, uc: Any, access: int, address: int, size: int, value: int, data: object
-    ) -> bool:
-        bank = (self._chip.bank_of(address) or 1) - 1
-        if self._flash.is_busy(bank):
-            self._flash.stall_until_idle(bank)
-            self._look_at_the_clock()
-        self._guarded_banks[bank] = False
-        span = self._chip.banks[bank]
-        uc.mem_protect(span.start, span.size, _RX)
-        return True
 
     def _speculation_is_closed(self) -> bool:
         region = self._system.region_of(system_memory.BASE)
@@ -426,7 +448,10 @@ class Core:
         if self._stop is not None:
             return 0
         address = base + offset
+        self._take_back()
         self._account(address)
+        if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self._flash.banks):
+            self._work += 1  # what is polled changes with time: not a loop without end
         value = self._guarded(lambda: self._peripherals.read(address, size))
         self._look_at_the_clock()
         return value
@@ -435,6 +460,7 @@ class Core:
         if self._stop is not None:
             return
         address = base + offset
+        self._take_back()
         self._account(address, writes=True)
         self._guarded(lambda: self._peripherals.write(address, size, value))
         self._look_at_the_clock()
@@ -454,6 +480,8 @@ class Core:
         self._quiet_accesses += 1
         step = ACCESS_CYCLES / CORE_HZ * (1 << min(self._same_accesses >> 3, 12))
         self._clock.advance(min(step, _LONGEST_POLL_STEP), "cpu")
+        if self._boot_watch is _BootWatch.WANTED:
+            self._uc.emu_stop()
         if self._quiet_accesses > _FEEDS_BEFORE_WATCHING and self._watch is None:
             self._uc.emu_stop()
 
@@ -461,6 +489,8 @@ class Core:
         if self._stop is not None:
             return 0
         self._account(0xE000_0000 + offset)
+        if offset in (scs.SYST_CSR, scs.SYST_CVR, scs.DWT_CYCCNT):
+            self._work += 1
         value = self._system.read(offset, size)
         self._look_at_the_clock()
         return value
@@ -498,6 +528,10 @@ class Core:
             return
         if self.handover is None:
             self._enter_app(address)
+            return
+        bank = address >= self._chip.banks[1].start
+        if self._flash.banks[bank].queue and self._flash.is_busy(bank):
+            self._report(address, "code in the bank that is being changed", "run it from RAM")
             return
         if not self._limits.count:
             self._charge(size / 2)
@@ -560,8 +594,18 @@ class Core:
             )
         self.instructions += count
         self._charge(count)
+        self._blocks += 1
+        if self._blocks & 0xFFFF < _BLOCKS_TO_WATCH and self.handover is None:
+            self._watch_counted(address)
         if self._clock.now >= self._peripherals.watchdog.deadline:
             self._look_at_the_clock()
+
+    def _watch_counted(self, address: int) -> None:
+        if self._blocks & 0xFFFF == 0 or self._watch is None:
+            self._watch = _Watch()
+        if self._watch.spins(self, address):
+            self._watch.restart()
+            self._idle(asleep=False)
 
     def _watch_for_spinning(self) -> None:
         """Look at every block for a while; a core in the same state twice never leaves."""
@@ -578,6 +622,7 @@ class Core:
         self._uc.ctl_flush_tb()
         work = self._work
         self._emulate(_LONGEST_SLICE)
+        self._take_back()
         self._uc.hook_del(hook)
         self._uc.ctl_flush_tb()
         if not self._after_emulation() and watch.found and work == self._work:

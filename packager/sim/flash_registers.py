@@ -117,20 +117,25 @@ class FlashRegisters:
         """Tells whether the MPU keeps the core from fetching ahead in system memory."""
         self.on_busy: Callable[[int], None] = lambda bank: None
         """Called with 0 or 1 when that bank begins an operation."""
-        self.reset()
+        self.power_on()
 
     def reset(self) -> None:
         """Take the reset values; an operation under way is torn and leaves OPERR behind."""
-        interrupted = [False, False]
-        for number, bank in enumerate(getattr(self, "banks", ())):
+        interrupted = []
+        for bank in self.banks:
             self._settle(bank)
-            interrupted[number] = bool(bank.queue)
-            for running in bank.queue[:1]:
-                running.tear()
-        self.banks = (BankRegisters(), BankRegisters())
+            interrupted.append(bool(bank.queue))
+            for accepted in bank.queue:
+                accepted.tear()
+        self.power_on()
         for bank, torn in zip(self.banks, interrupted, strict=True):
-            bank.flush()
             bank.flags = Sr.OPERR if torn else 0
+
+    def power_on(self) -> None:
+        """Take the state after power-on."""
+        self.banks = (BankRegisters(), BankRegisters())
+        for bank in self.banks:
+            bank.flush()
         self.acr = 0x37
         self.optcr = OPTLOCK
         self.option_lock = KeyLock(OPTION_KEYS)

@@ -37,7 +37,7 @@ def _compiler() -> tuple[str, ...]:
 @cache
 def build(body: str, *, at: int = 0x0800_0000, stack: int = 0x2001_FF00) -> dict[int, bytes]:
     """Compile the C text around ``mini.h``; returns the segments to program."""
-    source = f'#define STACK 0x{stack:X}u\n#include "mini.h"\n{body}\n'
+    source = f'#include "mini.h"\n{body}\n'
     script = (
         f"ENTRY(reset) SECTIONS {{ . = {at:#x}; .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*)"
         " . = ALIGN(32); } _itcm_from = .;"
@@ -50,7 +50,14 @@ def build(body: str, *, at: int = 0x0800_0000, stack: int = 0x2001_FF00) -> dict
         work = Path(folder)
         (work / f"{name}.c").write_text(source)
         (work / "link.ld").write_text(script)
-        command = [*_compiler(), *_FLAGS, "-Wl,-T,link.ld", "-Wl,--build-id=none", f"{name}.c"]
+        command = [
+            *_compiler(),
+            *_FLAGS,
+            "-Wl,-T,link.ld",
+            "-Wl,--build-id=none",
+            f"-DSTACK={stack}u",
+        ]
+        command += [f"{name}.c", str(HERE / "mini_start.c")]
         done = subprocess.run(
             [*command, "-o", "out.elf"],
             cwd=work,

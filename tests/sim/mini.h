@@ -24,11 +24,6 @@ void bus_fault(void);
 void tick(void);
 void svcall(void);
 
-__attribute__((section(".vectors"), used)) static const uintptr_t vectors[16] = {
-    STACK, (uintptr_t)reset, 0, (uintptr_t)hard_fault, 0, (uintptr_t)bus_fault, 0,
-    0, 0, 0, 0, (uintptr_t)svcall, 0, 0, 0, (uintptr_t)tick,
-};
-
 static inline void print(const char *s)
 {
     while (*s) {
@@ -42,22 +37,6 @@ static inline void print_hex(uint32_t v)
         REG(0x40011028u) = (uint32_t)"0123456789abcdef"[v >> i & 15];
     }
     print("\n");
-}
-
-__attribute__((weak)) void hard_fault(void) { print("hard fault\n"); for (;;) {} }
-__attribute__((weak)) void bus_fault(void) { print("bus fault\n"); for (;;) {} }
-__attribute__((weak)) void tick(void) {}
-__attribute__((weak)) void svcall(void) {}
-
-extern uint32_t _itcm[], _itcm_end[], _itcm_from[];
-
-__attribute__((used)) void reset(void)
-{
-    for (uint32_t *to = _itcm, *from = _itcm_from; to < _itcm_end;) {
-        *to++ = *from++;
-    }
-    main();
-    for (;;) {}
 }
 
 static inline void unlock(int b)

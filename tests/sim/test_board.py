@@ -1,0 +1,227 @@
+"""The board: its file, its power switch, its debugger, cuts and snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sim.firmware import APP, build
+
+from packager.chip import CHIPS
+from packager.errors import FormatError, PackagerError
+from packager.sim.board import Board, Outcome
+from packager.sim.cells import Word
+from packager.sim.operations import Cut, FlashOp, OpKind, Timing
+
+APP_AT = 0x0810_0000
+MARKS = 0x081E_0000
+WRITER = """
+static const uint32_t words[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+void main(void) {
+    unlock(1);
+    erase(1, 7);
+    for (uint32_t i = 0; i < 8; i++) { program(1, 0x081E0000u + 32u * i, words); }
+    jump(BANK2);
+}
+"""
+WORD = b"".join(n.to_bytes(4, "little") for n in range(1, 9))
+
+
+@pytest.fixture
+def board() -> Board:
+    new = Board.new(CHIPS["stm32h743xi"])
+    new.program({**build(WRITER), **build(APP, at=APP_AT)})
+    return new
+
+
+def test_a_board_survives_its_file(board: Board, tmp_path: Path) -> None:
+    board.flash.plant(MARKS, Word.WEAK, reads=3)
+    board.flash.plant(MARKS + 32, Word.POISONED)
+    board.flash.options = board.flash.options.with_rdp(0x55).with_write_protection(2, {1, 2})
+    board.save(tmp_path / "a.board")
+    again = Board.load(tmp_path / "a.board")
+    assert again.snapshot() == board.snapshot()
+    assert (again.chip, again.rom_id, again.uid) == (board.chip, board.rom_id, board.uid)
+    assert again.flash.word_state(MARKS + 32) is Word.POISONED
+
+
+def test_a_board_keeps_its_seed_and_timing(tmp_path: Path) -> None:
+    board = Board.new(CHIPS["stm32h743xg"], rom_id=0xD2, seed=5, timing=Timing.MAXIMUM)
+    board.save(tmp_path / "a.board")
+    again = Board.load(tmp_path / "a.board")
+    assert (again.flash.seed, again.flash.timing) == (5, Timing.MAXIMUM)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other", "empty", "flipped"])
+def test_a_damaged_file_is_a_format_error(board: Board, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.board"
+    board.save(path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "truncated": whole[:middle],
+            "other": b"hello",
+            "empty": b"",
+            "flipped": whole[:middle] + bytes((whole[middle] ^ 1,)) + whole[middle + 1 :],
+        }[damage]
+    )
+    with pytest.raises(FormatError, match="this is not a virtual board"):
+        Board.load(path)
+
+
+def test_a_missing_file_is_a_format_error(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no such file"):
+        Board.load(tmp_path / "none")
+
+
+def test_a_save_that_fails_leaves_the_old_file(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.board"
+    path.write_bytes(b"old")
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("zipfile.ZipFile.writestr", fail)
+    with pytest.raises(OSError, match="disk full"):
+        board.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.board"]
+    assert path.read_bytes() == b"old"
+
+
+def test_an_unknown_rom_is_refused_in_words() -> None:
+    with pytest.raises(PackagerError, match="ROM id 0x12"):
+        Board.new(CHIPS["stm32h743xi"], rom_id=0x12)
+
+
+def test_the_debugger_erases_the_sectors_it_touches_and_no_others(board: Board) -> None:
+    board.program({MARKS: b"old" * 100, 0x0802_0000: b"kept"})
+    board.program({MARKS + 1024: b"new"})
+    assert board.read(MARKS, 4) == b"\xff" * 4
+    assert board.read(MARKS + 1024, 4) == b"new\xff"
+    assert board.read(0x0802_0000, 4) == b"kept"
+
+
+def test_words_of_ones_are_left_blank_by_the_debugger(board: Board) -> None:
+    board.program({MARKS: b"a" * 32 + b"\xff" * 32 + b"b"})
+    states = [board.flash.word_state(MARKS + at) for at in (0, 32, 64)]
+    assert states == [Word.PROGRAMMED, Word.BLANK, Word.PROGRAMMED]
+
+
+def test_segments_that_share_a_flash_word_are_joined(board: Board) -> None:
+    board.program({MARKS: b"abc", MARKS + 8: b"xyz"})
+    assert board.read(MARKS, 12) == b"abc" + b"\xff" * 5 + b"xyz\xff"
+
+
+def test_programming_outside_flash_is_refused_in_words(board: Board) -> None:
+    with pytest.raises(PackagerError, match="not in user flash"):
+        board.program({0x2000_0000: b"x"})
+
+
+def test_a_boot_reports_its_operations_in_order(board: Board) -> None:
+    report = board.boot()
+    assert report.outcome is Outcome.APP_RUNS
+    assert [op.index for op in report.operations] == list(range(1, 10))
+    assert [op.kind for op in report.operations] == [OpKind.ERASE] + [OpKind.PROGRAM] * 8
+    assert report.operations[8].address == MARKS + 7 * 32
+
+
+def test_a_second_boot_counts_from_one_again(board: Board) -> None:
+    board.boot()
+    assert board.boot().operations[0].index == 1
+
+
+@pytest.mark.parametrize(
+    ("cut", "written"), [("1-after", 0), ("2-before", 0), ("2-after", 1), ("9-after", 8)]
+)
+def test_a_power_cut_ends_the_boot_where_it_was_planned(
+    board: Board, cut: str, written: int
+) -> None:
+    report = board.boot(cut=cut)
+    assert report.outcome is Outcome.POWER_CUT
+    assert str(report.cut) == cut
+    assert board.read(MARKS, 256) == WORD * written + b"\xff" * (256 - 32 * written)
+
+
+def test_a_cut_behind_the_last_operation_never_happens(board: Board) -> None:
+    assert board.boot(cut=Cut(10, "before")).outcome is Outcome.APP_RUNS
+
+
+def test_the_power_comes_back_after_a_cut(board: Board) -> None:
+    for index in range(1, 10):
+        board.boot(cut=Cut(index, "torn"))
+    assert board.boot().outcome is Outcome.APP_RUNS
+    assert board.read(MARKS, 256) == WORD * 8
+
+
+def test_a_callback_sees_the_flash_after_every_operation(board: Board) -> None:
+    seen: list[int] = []
+
+    def look(op: FlashOp, board: Board) -> None:
+        seen.append(sum(board.flash.word_state(MARKS + at) for at in range(0, 256, 32)))
+
+    board.boot(on_operation=look)
+    assert seen == list(range(9))
+
+
+def test_what_a_callback_raises_comes_out_of_the_boot(board: Board) -> None:
+    def refuse(op: FlashOp, board: Board) -> None:
+        raise ValueError(f"operation {op.index}")
+
+    with pytest.raises(ValueError, match="operation 1"):
+        board.boot(on_operation=refuse)
+
+
+def test_ram_can_be_looked_at_when_the_application_is_entered(board: Board) -> None:
+    seen: list[bytes] = []
+    board.on_jump = lambda handover: seen.append(board.read(0x2400_0000, 16))
+    board.boot()
+    assert seen == [board.read(0x2400_0000, 16)]
+
+
+def test_a_snapshot_brings_everything_back(board: Board) -> None:
+    snapshot = board.snapshot()
+    board.boot(cut="5-torn")
+    board.flash.options = board.flash.options.with_rdp(0xCC)
+    board.restore(snapshot)
+    assert board.snapshot() == snapshot
+
+
+def test_the_same_boot_twice_is_the_same_to_the_last_digit(board: Board) -> None:
+    snapshot = board.snapshot()
+    first = board.boot(cut="6-torn")
+    left = board.snapshot()
+    board.restore(snapshot)
+    second = board.boot(cut="6-torn")
+    assert board.snapshot() == left
+    assert second.seconds == pytest.approx(first.seconds)
+
+
+def test_the_application_is_heard_for_the_time_asked(board: Board) -> None:
+    app = """
+    void main(void) {
+        REG(0xE000E014u) = 639999u; REG(0xE000E018u) = 0; REG(0xE000E010u) = 5u;
+        for (;;) { print("tick "); while (!(REG(0xE000E010u) & 1u << 16)) {} }
+    }
+    """
+    board.program(build(app, at=APP_AT))
+    assert board.boot(app_seconds=0.005).uart == "tick "
+    assert board.boot(app_seconds=0.045).uart == "tick " * 5
+
+
+def test_a_protected_chip_with_a_debugger_attached_does_not_start(board: Board) -> None:
+    board.flash.options = board.flash.options.with_rdp(0x55)
+    assert board.boot().outcome is Outcome.APP_RUNS
+    board.debugger_attached = True
+    assert board.boot().outcome is Outcome.LOCKED_UP
+
+
+def test_the_watchdog_of_the_option_bytes_runs_from_power_on(board: Board) -> None:
+    from dataclasses import replace
+
+    options = board.flash.options
+    board.flash.options = replace(options, optsr=options.optsr & ~(1 << 4))
+    board.program(build("void main(void) { for (;;) {} }"))
+    assert board.boot(limit_seconds=2.0).resets[0] == "watchdog"
