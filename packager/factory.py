@@ -13,23 +13,20 @@ from pathlib import Path
 from packager import crypto
 from packager.errors import FormatError, RefusedError
 from packager.files import SECRET_MODE, write_atomic
-from packager.format import (
-    DIGEST_SIZE,
-    INFO_OFFSET,
-    INFO_SIZE,
+from packager.format import DIGEST_SIZE, INFO_OFFSET, INFO_SIZE, pad_to_flash_word
+from packager.hex_file import read_hex, write_hex
+from packager.image import elf_segments, load_image
+from packager.keys import load_recipients, load_verify_keys
+from packager.layout import Layout
+from packager.records import (
     AppState,
     FlashArea,
     InfoBlock,
     MarkRecord,
     RecordType,
     build_record,
-    pad_to_flash_word,
     parse_info,
 )
-from packager.hex_file import read_hex, write_hex
-from packager.image import elf_segments, load_image
-from packager.keys import load_recipients, load_verify_keys
-from packager.layout import Layout
 from packager.segments import fill
 
 FIRST_SEQUENCE = 1

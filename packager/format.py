@@ -1,6 +1,6 @@
-"""Every byte that splitflash puts into flash or hands to the application, in one place.
+"""The update header, and every number that the formats share; :mod:`packager.records` has the rest.
 
-Little-endian throughout. The structs below are the source: ``mcu_loader/format.h`` is generated
+Little-endian throughout. The structs of both are the source: ``mcu_loader/format.h`` is generated
 from them (see :mod:`packager.format_c`) and ``mcu_loader/DESIGN.md`` is checked against them.
 No cryptography and no files here.
 """
@@ -8,7 +8,6 @@ No cryptography and no files here.
 from __future__ import annotations
 
 import re
-import zlib
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -28,7 +27,6 @@ from construct import (
 
 from packager.chip import FLASH_WORD, KIB
 from packager.errors import FormatError
-from packager.reasons import Reason
 
 # The first bytes are neither an LPC (0x?A 0x?F) nor a TI (01 00) prefix to dfu-util, and as a word
 # (0x544C5053) they are no RAM address, so the ROM never takes an update for a vector table.
@@ -66,32 +64,6 @@ FLAG_ALLOW_DOWNGRADE = 1
 """``flags`` bit 0: at an equal security counter a lower version may be installed."""
 INFO_FLAG_DEV = 1
 """Info block ``flags`` bit 0: development loader, boots an app that has no record."""
-
-
-class RecordType(IntEnum):
-    """Type of a mark record; far apart, so that no few flipped bits turn one into another."""
-
-    INSTALLING = 0x3C5AA5C3
-    DONE = 0x69966996
-    INSTALLED = 0x43A55A3C
-    REFUSED = 0x16699669
-
-
-class AppState(IntEnum):
-    """What the newest record says about the app area."""
-
-    NONE = 0x5AC3963C
-    INSTALLING = 0x3C5AA5C3
-    INSTALLED = 0x43A55A3C
-
-
-class Action(IntEnum):
-    """What the loader did before it started the application (result record)."""
-
-    BOOTED = 1
-    INSTALLED = 2
-    REFUSED = 3
-    ALREADY_INSTALLED = 4
 
 
 class BootCheck(IntEnum):
@@ -142,74 +114,6 @@ UpdateHeaderStruct = Struct(
     "signature" / Bytes(SIGNATURE_SIZE),
 )
 
-MarkRecordStruct = Struct(
-    "type" / OneOf(Int32ul, tuple(RecordType)),
-    "sequence" / Int32ul,
-    "floor_counter" / Int32ul,
-    "floor_version" / Int32ul,
-    "version" / Int32ul,
-    "security_counter" / Int32ul,
-    "image_size" / Int32ul,
-    "image_crc" / Int32ul,
-    "update_id" / Bytes(DIGEST_SIZE),
-    "image_digest" / Bytes(DIGEST_SIZE),
-    "done_sectors" / Int32ul,
-    "state" / OneOf(Int32ul, tuple(AppState)),
-    "reason" / OneOf(Int32ul, tuple(Reason)),
-    "refused_run" / Int32ul,
-    "refused_version" / Int32ul,
-    "refused_key_id" / Bytes(KEY_ID_SIZE),
-    "crc" / Int32ul,
-)
-
-Area = Struct("start" / Int32ul, "size" / Int32ul)
-
-InfoBlockStruct = Struct(
-    "magic" / Const(INFO_MAGIC),
-    "info_size" / Const(INFO_SIZE, Int32ul),
-    "loader_version" / Int32ul,
-    "chip" / Int32ul,
-    "flags" / OneOf(Int32ul, (0, INFO_FLAG_DEV)),
-    "product_id" / Bytes(16),
-    "product_name" / Bytes(32),
-    "layout_id" / Bytes(16),
-    "loader" / Area,
-    "staging" / Area,
-    "app" / Area,
-    "marks" / Area,
-    "ram" / Array(4, Area),
-    "boot_check" / OneOf(Int32ul, tuple(BootCheck)),
-    "recovery" / OneOf(Int32ul, tuple(Recovery)),
-    "supply_level" / OneOf(Int32ul, tuple(range(8))),
-    "result_record" / Int32ul,
-    "verify_key_count" / OneOf(Int32ul, tuple(range(1, VERIFY_KEY_SLOTS + 1))),
-    "device_key_count" / OneOf(Int32ul, tuple(range(1, DEVICE_KEY_SLOTS + 1))),
-    "verify_key_ids" / Array(VERIFY_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
-    "device_key_ids" / Array(DEVICE_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
-    "reserved" / Const(bytes(284)),
-    "crc" / Int32ul,
-)
-
-ResultRecordStruct = Struct(
-    "magic" / Const(RESULT_MAGIC),
-    "loader_version" / Int32ul,
-    "action" / OneOf(Int32ul, tuple(Action)),
-    "reason" / OneOf(Int32ul, tuple(Reason)),
-    "version" / Int32ul,
-    "security_counter" / Int32ul,
-    "reset_cause" / Int32ul,
-    "reserved" / Const(bytes(28)),
-    "crc" / Int32ul,
-)
-
-STRUCTS = {
-    "update_header": UpdateHeaderStruct,
-    "mark_record": MarkRecordStruct,
-    "info_block": InfoBlockStruct,
-    "result_record": ResultRecordStruct,
-}
-"""Every struct under its C name, for the generator of ``mcu_loader/format.h``."""
-
 
 @dataclass(frozen=True)
 class WrappedKey:
@@ -244,83 +148,13 @@ class UpdateHeader:
     signature: bytes = bytes(SIGNATURE_SIZE)
 
 
-@dataclass(frozen=True)
-class MarkRecord:
-    """One append-only record of the marks sector: a full snapshot of the device's state."""
-
-    type: RecordType
-    sequence: int
-    floor_counter: int
-    floor_version: int
-    version: int
-    security_counter: int
-    image_size: int
-    image_crc: int
-    update_id: bytes
-    image_digest: bytes
-    done_sectors: int
-    state: AppState
-    reason: Reason = Reason.NONE
-    refused_run: int = 0
-    refused_version: int = 0
-    refused_key_id: bytes = bytes(KEY_ID_SIZE)
-
-
-@dataclass(frozen=True)
-class FlashArea:
-    """Start address and size in bytes of one area."""
-
-    start: int
-    size: int
-
-
-@dataclass(frozen=True)
-class InfoBlock:
-    """What a loader says about itself, readable at a fixed offset in its sector."""
-
-    loader_version: int
-    chip: int
-    flags: int
-    product_id: bytes
-    product_name: bytes
-    layout_id: bytes
-    loader: FlashArea
-    staging: FlashArea
-    app: FlashArea
-    marks: FlashArea
-    ram: tuple[FlashArea, ...]
-    boot_check: BootCheck
-    recovery: Recovery
-    supply_level: int
-    result_record: int
-    verify_key_ids: tuple[bytes, ...]
-    device_key_ids: tuple[bytes, ...]
-
-    @property
-    def is_dev(self) -> bool:
-        """True for a development loader."""
-        return bool(self.flags & INFO_FLAG_DEV)
-
-
-@dataclass(frozen=True)
-class ResultRecord:
-    """What the loader tells the application it starts."""
-
-    loader_version: int
-    action: Action
-    reason: Reason
-    version: int
-    security_counter: int
-    reset_cause: int
-
-
 def build_header(header: UpdateHeader) -> bytes:
     """Return the ``HEADER_SIZE`` bytes of a header."""
     values = asdict(header)
     empty = WrappedKey(bytes(KEY_ID_SIZE), bytes(32), bytes(TAG_SIZE))
     spare = RECIPIENT_SLOTS - len(header.recipients)
     values["recipients"] = [*values["recipients"], *[asdict(empty)] * spare]
-    return _build(UpdateHeaderStruct, values, "update header")
+    return build_struct(UpdateHeaderStruct, values, "update header")
 
 
 def parse_header(data: bytes, where: str = "update header") -> UpdateHeader:
@@ -329,7 +163,7 @@ def parse_header(data: bytes, where: str = "update header") -> UpdateHeader:
     Raises:
         FormatError: magic, version, size, or a field that must be zero or is unknown.
     """
-    values = _parse(UpdateHeaderStruct, data, where)
+    values = parse_struct(UpdateHeaderStruct, data, where)
     used = [entry for entry in values["recipients"] if any(entry["key_id"])]
     if values["recipients"][: len(used)] != used:
         raise FormatError(where, "recipient table has a gap", "used entries first", "pack again")
@@ -337,69 +171,7 @@ def parse_header(data: bytes, where: str = "update header") -> UpdateHeader:
         if any(entry["wrapped_cek"]) or any(entry["wrap_tag"]):
             raise FormatError(where, "unused recipient entry is not zero", "zeros", "pack again")
     values["recipients"] = tuple(WrappedKey(**entry) for entry in used)
-    return _fill(UpdateHeader, values)
-
-
-def build_record(record: MarkRecord) -> bytes:
-    """Return the ``RECORD_SIZE`` bytes of a mark record, CRC last."""
-    return _build_with_crc(MarkRecordStruct, asdict(record), "mark record")
-
-
-def parse_record(data: bytes, where: str = "mark record") -> MarkRecord:
-    """Read one mark record.
-
-    Raises:
-        FormatError: wrong CRC (torn or blank slot) or an unknown value.
-    """
-    values = _parse_with_crc(MarkRecordStruct, data, where)
-    values["type"] = RecordType(values["type"])
-    values["state"] = AppState(values["state"])
-    values["reason"] = Reason(values["reason"])
-    return _fill(MarkRecord, values)
-
-
-def build_info(info: InfoBlock) -> bytes:
-    """Return the ``INFO_SIZE`` bytes of a loader's info block."""
-    values = asdict(info)
-    values["verify_key_count"] = len(info.verify_key_ids)
-    values["device_key_count"] = len(info.device_key_ids)
-    values["verify_key_ids"] = _padded(info.verify_key_ids, VERIFY_KEY_SLOTS)
-    values["device_key_ids"] = _padded(info.device_key_ids, DEVICE_KEY_SLOTS)
-    return _build_with_crc(InfoBlockStruct, values, "info block")
-
-
-def parse_info(data: bytes, where: str = "info block") -> InfoBlock:
-    """Read a loader's info block.
-
-    Raises:
-        FormatError: no info block, a damaged one, or one of an unknown format.
-    """
-    values = _parse_with_crc(InfoBlockStruct, data, where)
-    for name in ("loader", "staging", "app", "marks"):
-        values[name] = FlashArea(**values[name])
-    values["ram"] = tuple(FlashArea(**area) for area in values["ram"])
-    values["boot_check"] = BootCheck(values["boot_check"])
-    values["recovery"] = Recovery(values["recovery"])
-    values["verify_key_ids"] = tuple(values["verify_key_ids"][: values["verify_key_count"]])
-    values["device_key_ids"] = tuple(values["device_key_ids"][: values["device_key_count"]])
-    return _fill(InfoBlock, values)
-
-
-def build_result(record: ResultRecord) -> bytes:
-    """Return the ``RESULT_SIZE`` bytes of a result record."""
-    return _build_with_crc(ResultRecordStruct, asdict(record), "result record")
-
-
-def parse_result(data: bytes, where: str = "result record") -> ResultRecord:
-    """Read the result record the loader left for the application.
-
-    Raises:
-        FormatError: there is none, or it is damaged.
-    """
-    values = _parse_with_crc(ResultRecordStruct, data, where)
-    values["action"] = Action(values["action"])
-    values["reason"] = Reason(values["reason"])
-    return _fill(ResultRecord, values)
+    return fill_value(UpdateHeader, values)
 
 
 def payload_size_of(image_size: int, chunk_size: int) -> int:
@@ -451,22 +223,20 @@ def pad_to_flash_word(data: bytes) -> bytes:
 _T = TypeVar("_T")
 
 
-def _fill(cls: type[_T], values: dict[str, Any]) -> _T:
+def fill_value(cls: type[_T], values: dict[str, Any]) -> _T:
+    """Return a value class filled with what its fields are called."""
     return cls(**{field.name: values[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
-def _padded(ids: tuple[bytes, ...], slots: int) -> list[bytes]:
-    return [*ids, *[bytes(KEY_ID_SIZE)] * (slots - len(ids))]
-
-
-def _build(struct: Any, values: dict[str, Any], where: str) -> bytes:
+def build_struct(struct: Any, values: dict[str, Any], where: str) -> bytes:
+    """Return the bytes of a struct, with our error if they cannot be built."""
     try:
         return bytes(struct.build(values))
     except ConstructError as error:
         raise FormatError(where, f"cannot be built: {error}", "", "report this") from error
 
 
-def _parse(struct: Any, data: bytes, where: str) -> dict[str, Any]:
+def parse_struct(struct: Any, data: bytes, where: str) -> dict[str, Any]:
     """Parse exactly all of ``data``; what is rebuilt from it must be the same bytes."""
     size = struct.sizeof()
     if len(data) != size:
@@ -493,16 +263,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ListContainer):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _build_with_crc(struct: Any, values: dict[str, Any], where: str) -> bytes:
-    body = _build(struct, {**values, "crc": 0}, where)[:-4]
-    return body + zlib.crc32(body).to_bytes(4, "little")
-
-
-def _parse_with_crc(struct: Any, data: bytes, where: str) -> dict[str, Any]:
-    if len(data) == struct.sizeof() and zlib.crc32(data[:-4]) != int.from_bytes(
-        data[-4:], "little"
-    ):
-        raise FormatError(where, "wrong CRC", "", "it is blank, torn or of something else")
-    return _parse(struct, data, where)

@@ -14,6 +14,7 @@ from typing import Any
 from construct import Array, Bytes, Const, FormatField, Renamed, Struct, Subconstruct
 
 from packager import format as fmt
+from packager import records
 from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.reasons import EXPLANATIONS, Reason
 
@@ -67,9 +68,9 @@ _TEXTS = {
 }
 
 _ENUMS: tuple[tuple[type[IntEnum], str], ...] = (
-    (fmt.RecordType, "RECORD"),
-    (fmt.AppState, "STATE"),
-    (fmt.Action, "ACTION"),
+    (records.RecordType, "RECORD"),
+    (records.AppState, "STATE"),
+    (records.Action, "ACTION"),
     (fmt.BootCheck, "BOOT_CHECK"),
     (fmt.Recovery, "RECOVERY"),
 )
@@ -83,7 +84,7 @@ def render() -> str:
 
 def struct_text(name: str) -> str:
     """Return the C declaration of one struct of :data:`packager.format.STRUCTS`."""
-    return "\n".join(_declaration(name, fmt.STRUCTS[name]))
+    return "\n".join(_declaration(name, records.STRUCTS[name]))
 
 
 def _constants() -> Iterator[str]:
@@ -113,10 +114,10 @@ def _enums() -> Iterator[str]:
 
 
 def _structs() -> Iterator[str]:
-    shared = {"recipient": fmt.Recipient, "area": fmt.Area}
-    for name, struct in {**shared, **fmt.STRUCTS}.items():
+    shared = {"recipient": fmt.Recipient, "area": records.Area}
+    for name, struct in {**shared, **records.STRUCTS}.items():
         yield from _declaration(name, struct)
-    for name, struct in {**shared, **fmt.STRUCTS}.items():
+    for name, struct in {**shared, **records.STRUCTS}.items():
         for field, _, _, offset in _fields(struct):
             yield f"_Static_assert(offsetof(struct {name}, {field}) == {offset},"
             yield f'               "{name}.{field}");'

@@ -20,9 +20,6 @@ from packager.format import (
     INFO_FLAG_DEV,
     INFO_OFFSET,
     VERIFY_KEY_SLOTS,
-    FlashArea,
-    InfoBlock,
-    build_info,
     pack_version,
 )
 from packager.hex_file import write_hex
@@ -30,6 +27,7 @@ from packager.image import elf_segments
 from packager.keys import DeviceKey, Kind, VerifyKey
 from packager.layout import Layout
 from packager.monocypher import FLAGS, find_monocypher
+from packager.records import FlashArea, InfoBlock, build_info
 from packager.toolchain import Source, Toolchain, compile_link, find_toolchain
 from packager.vectors import stack_ram
 
@@ -182,9 +180,7 @@ def render_config(info: InfoBlock, loader_keys: LoaderKeys) -> str:
     """Return ``config.c``: info block, keys, and the keys that are never to be trusted."""
     published = published_raw_keys()
     verify = _slots((key.raw for key in loader_keys.verify), VERIFY_KEY_SLOTS, 1)
-    device = _slots(
-        (key.secret + key.public for key in loader_keys.device), DEVICE_KEY_SLOTS, 2
-    )
+    device = _slots((key.secret + key.public for key in loader_keys.device), DEVICE_KEY_SLOTS, 2)
     return "\n".join(
         [
             "// config.c: generated from the layout and the keys. HOLDS THE DEVICE KEY.",

@@ -13,9 +13,10 @@ from packager.dfu.staging import prepare_drop, run_plan
 from packager.dfu.status import DeviceStatus, read_status
 from packager.dfu.usb import open_device
 from packager.errors import FormatError, RefusedError
-from packager.format import INFO_OFFSET, INFO_SIZE, InfoBlock, parse_info, version_text
+from packager.format import INFO_OFFSET, INFO_SIZE, version_text
 from packager.image import elf_segments
 from packager.layout import Layout
+from packager.records import InfoBlock, parse_info
 from packager.segments import fill
 from packager.sim.board import Board
 from packager.update import header_number, update_id

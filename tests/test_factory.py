@@ -16,20 +16,11 @@ from material import image, key_folder, layout, mirror_layout
 from packager import crypto, factory
 from packager.chip import FLASH_WORD
 from packager.errors import FormatError, KeyFileError, PackagerError, RefusedError
-from packager.format import (
-    INFO_FLAG_DEV,
-    INFO_OFFSET,
-    AppState,
-    BootCheck,
-    FlashArea,
-    InfoBlock,
-    RecordType,
-    build_info,
-    parse_record,
-)
+from packager.format import INFO_FLAG_DEV, INFO_OFFSET, BootCheck
 from packager.hex_file import read_hex
 from packager.keys import keygen, load_recipients, load_verify_keys
 from packager.layout import Layout
+from packager.records import AppState, FlashArea, InfoBlock, RecordType, build_info, parse_record
 from packager.vectors import stack_ram
 
 VERSION, COUNTER = 0x0102_0003, 7

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packager import format as fmt
-from packager import format_c
+from packager import format_c, records
 from packager.errors import FormatError
 from packager.reasons import EXPLANATIONS, Reason
 
@@ -52,9 +52,9 @@ headers = st.builds(
     ).map(tuple),
     signature=raw(64),
 )
-records = st.builds(
-    fmt.MarkRecord,
-    type=st.sampled_from(fmt.RecordType),
+mark_records = st.builds(
+    records.MarkRecord,
+    type=st.sampled_from(records.RecordType),
     sequence=words(),
     floor_counter=words(),
     floor_version=words(),
@@ -65,7 +65,7 @@ records = st.builds(
     update_id=raw(32),
     image_digest=raw(32),
     done_sectors=words(),
-    state=st.sampled_from(fmt.AppState),
+    state=st.sampled_from(records.AppState),
     reason=st.sampled_from(Reason),
     refused_run=words(),
     refused_version=words(),
@@ -78,23 +78,23 @@ def test_a_header_survives_build_and_parse(header: fmt.UpdateHeader) -> None:
     assert fmt.parse_header(fmt.build_header(header)) == header
 
 
-@given(records)
-def test_a_record_survives_build_and_parse(record: fmt.MarkRecord) -> None:
-    assert fmt.parse_record(fmt.build_record(record)) == record
+@given(mark_records)
+def test_a_record_survives_build_and_parse(record: records.MarkRecord) -> None:
+    assert records.parse_record(records.build_record(record)) == record
 
 
-@given(records, st.integers(0, fmt.RECORD_SIZE * 8 - 1))
-def test_a_record_with_a_flipped_bit_is_no_record(record: fmt.MarkRecord, bit: int) -> None:
-    data = bytearray(fmt.build_record(record))
+@given(mark_records, st.integers(0, fmt.RECORD_SIZE * 8 - 1))
+def test_a_record_with_a_flipped_bit_is_no_record(record: records.MarkRecord, bit: int) -> None:
+    data = bytearray(records.build_record(record))
     data[bit // 8] ^= 1 << bit % 8
 
     with pytest.raises(FormatError):
-        fmt.parse_record(bytes(data))
+        records.parse_record(bytes(data))
 
 
 @given(st.binary(max_size=700))
 def test_random_bytes_are_no_header_record_or_block(data: bytes) -> None:
-    for parse in (fmt.parse_header, fmt.parse_record, fmt.parse_info, fmt.parse_result):
+    for parse in (fmt.parse_header, records.parse_record, records.parse_info, records.parse_result):
         with pytest.raises(FormatError):
             parse(data)
 
@@ -114,7 +114,7 @@ def test_a_header_of_noise_behind_a_true_start_is_refused_or_rebuilds_itself(
 def test_an_erased_and_a_zero_slot_are_no_records() -> None:
     for blank in (b"\xff" * fmt.RECORD_SIZE, bytes(fmt.RECORD_SIZE)):
         with pytest.raises(FormatError):
-            fmt.parse_record(blank)
+            records.parse_record(blank)
 
 
 def test_the_committed_c_header_is_current() -> None:
@@ -124,7 +124,7 @@ def test_the_committed_c_header_is_current() -> None:
 
 
 def test_every_flash_struct_is_made_of_whole_flash_words() -> None:
-    for name, struct in fmt.STRUCTS.items():
+    for name, struct in records.STRUCTS.items():
         assert struct.sizeof() % 32 == 0, name
 
 
@@ -137,7 +137,7 @@ def test_the_magic_is_taken_for_no_lpc_or_ti_prefix_and_for_no_ram_address() -> 
 
 
 def test_wide_constants_differ_in_many_bits() -> None:
-    for enum in (fmt.RecordType, fmt.AppState):
+    for enum in (records.RecordType, records.AppState):
         values = [member.value for member in enum]
         for at, one in enumerate(values):
             for other in values[at + 1 :]:
@@ -177,9 +177,9 @@ def test_the_largest_image_fits_and_one_byte_more_does_not(staging: int, chunk: 
     assert fmt.HEADER_SIZE + fmt.payload_size_of(size + 1, chunk) > staging
 
 
-areas = st.builds(fmt.FlashArea, start=words(), size=words())
+areas = st.builds(records.FlashArea, start=words(), size=words())
 infos = st.builds(
-    fmt.InfoBlock,
+    records.InfoBlock,
     loader_version=words(),
     chip=words(),
     flags=st.sampled_from([0, fmt.INFO_FLAG_DEV]),
@@ -201,20 +201,20 @@ infos = st.builds(
 
 
 @given(infos)
-def test_an_info_block_survives_build_and_parse(info: fmt.InfoBlock) -> None:
-    assert fmt.parse_info(fmt.build_info(info)) == info
+def test_an_info_block_survives_build_and_parse(info: records.InfoBlock) -> None:
+    assert records.parse_info(records.build_info(info)) == info
 
 
 @given(
     st.builds(
-        fmt.ResultRecord,
+        records.ResultRecord,
         loader_version=words(),
-        action=st.sampled_from(fmt.Action),
+        action=st.sampled_from(records.Action),
         reason=st.sampled_from(Reason),
         version=words(),
         security_counter=words(),
         reset_cause=words(),
     )
 )
-def test_a_result_record_survives_build_and_parse(record: fmt.ResultRecord) -> None:
-    assert fmt.parse_result(fmt.build_result(record)) == record
+def test_a_result_record_survives_build_and_parse(record: records.ResultRecord) -> None:
+    assert records.parse_result(records.build_result(record)) == record

@@ -17,16 +17,11 @@ import pytest
 from packager import toolchain
 from packager.errors import FormatError
 from packager.factory import build_factory, load_loader
-from packager.format import (
-    HEADER_SIZE,
-    RECORD_SIZE,
-    MarkRecord,
-    pack_version,
-    parse_record,
-)
+from packager.format import HEADER_SIZE, RECORD_SIZE, pack_version
 from packager.keys import keygen, load_recipients, load_signing_key
 from packager.layout import Layout, load_layout
 from packager.loader_build import BuiltLoader, build_loader
+from packager.records import MarkRecord, parse_record
 from packager.resources import layouts
 from packager.sim.board import Board, BootReport, Outcome
 from packager.update import build_update

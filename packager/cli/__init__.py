@@ -5,6 +5,7 @@ Commands are imported only when they are called, so that ``pack`` starts fast.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,10 @@ COMMANDS = {
     "sim": "packager.cli.sim:sim",
 }
 """Each command and where it lives, in the order of a product's life."""
+
+
+GC_THRESHOLD = 100_000
+"""Objects between two collections; Python's own 700 makes dozens of them while it imports."""
 
 
 class LazyGroup(click.Group):
@@ -95,7 +100,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> NoReturn:
     """Entry point of the ``splitflash`` command."""
-    sys.exit(run())
+    # Importing allocates much and frees nothing: collecting then is a fifth of a short run's time.
+    gc.set_threshold(GC_THRESHOLD)
+    code = run()
+    gc.freeze()  # the interpreter's last collections have nothing to walk
+    sys.exit(code)
 
 
 def _os_error(error: OSError) -> str:

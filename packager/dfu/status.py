@@ -16,17 +16,13 @@ from packager.format import (
     CARRY_SIZE,
     HEADER_SIZE,
     RECORD_SIZE,
-    AppState,
-    InfoBlock,
-    MarkRecord,
-    RecordType,
     UpdateHeader,
     parse_header,
-    parse_record,
     version_text,
 )
 from packager.layout import Layout
 from packager.reasons import EXPLANATIONS, Reason
+from packager.records import AppState, InfoBlock, MarkRecord, RecordType, parse_record
 
 PAGE = 4 * KIB
 """Bytes of marks read at once; a page that is blank all over ends the used records."""

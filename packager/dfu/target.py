@@ -11,19 +11,10 @@ from packager.chip import BOOT_ADDRESS, CHIPS, SECTOR_SIZE, Span
 from packager.dfu.memory_map import Access, MemoryMap
 from packager.dfu.protocol import DfuSe, RequestRefusedError
 from packager.errors import DeviceError, FormatError, RefusedError
-from packager.format import (
-    FLAG_ALLOW_DOWNGRADE,
-    INFO_OFFSET,
-    INFO_SIZE,
-    FlashArea,
-    InfoBlock,
-    MarkRecord,
-    UpdateHeader,
-    parse_info,
-    version_text,
-)
+from packager.format import FLAG_ALLOW_DOWNGRADE, INFO_OFFSET, INFO_SIZE, UpdateHeader, version_text
 from packager.layout import Layout
 from packager.reasons import EXPLANATIONS, Reason
+from packager.records import FlashArea, InfoBlock, MarkRecord, parse_info
 
 INFO_ADDRESS = BOOT_ADDRESS + INFO_OFFSET
 

@@ -26,9 +26,11 @@ from packager.sim.cpu_exceptions import Exc, Exceptions, LockedUp
 from packager.sim.flash_registers import FlashRegisters
 from packager.sim.operations import BusError, PowerCut
 from packager.sim.outcome import Handover, Stop
+from packager.sim.pacer import Pacer
 from packager.sim.peripherals import IWDG, RCC_AHB1ENR, Peripherals
 from packager.sim.ram import Rams
 from packager.sim.scs import CORE_HZ, Cfsr, SystemControl
+from packager.sim.spin import SpinWatch
 
 u: Any = unicorn  # its own annotations are too partial to check against
 _RX, _RWX = u.UC_PROT_READ | u.UC_PROT_EXEC, u.UC_PROT_ALL
@@ -41,7 +43,6 @@ FLASH_READ_CYCLES = 60
 """Core cycles charged for a load from flash when instructions are not counted: loads of update and
 application stand for the work done on them (an install takes about that many instructions each)."""
 _LONGEST_POLL_STEP = 100e-6
-_SLICE_MICROSECONDS, _LONGEST_SLICE = 50_000, 1_000_000
 _SILENT_REAL_SECONDS = 8.0
 _FEEDS_BEFORE_WATCHING = 4000
 _BLOCKS_TO_WATCH = 4000
@@ -100,13 +101,15 @@ class Core:
         self._work = 0
         self._sleeps = 0
         self._blocks = 0
-        self._watch: _Watch | None = None
+        self._watch: SpinWatch | None = None
         self._lengths: dict[int, int] = {}
         self._landed: tuple[Cells, int, bytes] | None = None
         self._boot_watch = _BootWatch.OFF
         self._uc = u.Uc(u.UC_ARCH_ARM, u.UC_MODE_THUMB | u.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M7)
         self._exceptions = Exceptions(self._uc, system)
+        self._events = 0
+        self._pacer = Pacer(lambda: self._events, self._uc.emu_stop)
         self._map(rams, bytearray(rom_memory))
         self._hook()
 
@@ -156,7 +159,7 @@ class Core:
         """Let go of the emulator."""
         self._flash.on_busy = lambda bank: None
         self._flash.speculation_is_closed = lambda: True
-        del self._exceptions, self._uc
+        del self._exceptions, self._pacer, self._uc
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -174,41 +177,39 @@ class Core:
         if not entry & 1:
             return self._locked_up("the reset vector has no Thumb bit")
         try:
-            while self._stop is None:
-                self._run_slices()
+            with self._pacer:
+                while self._stop is None:
+                    self._emulate()
+                    if not self._after_emulation():
+                        self._went_silent()
         except LockedUp:
             return self._locked_up("a fault met while a fault was handled")
         if self._error is not None:
             raise self._error
+        assert self._stop is not None
         return self._stop
 
-    def _run_slices(self) -> None:
-        # counting looks at every block anyway; a timer would only disturb it
-        length, silent = 0 if self._limits.count else _SLICE_MICROSECONDS, 0.0
-        while self._stop is None:
-            work = self._work
-            self._emulate(length)
-            self._take_back()
-            if self._after_emulation():
-                continue
-            # a slice of real time went by: still at work, or spinning?
-            silent = silent + length / 1e6 if work == self._work else 0.0
-            if silent > _SILENT_REAL_SECONDS or self._clock.now >= self._deadline:
-                self._finish(Stop.TIME_UP)
-            elif work == self._work or self._quiet_accesses > _FEEDS_BEFORE_WATCHING:
-                self._watch_for_spinning()
-            length = min(2 * length, _LONGEST_SLICE)
+    def _went_silent(self) -> None:
+        """The pacer stopped a core that touches nothing, or it only feeds its watchdog."""
+        if self._pacer.silence > _SILENT_REAL_SECONDS:
+            self._finish(Stop.TIME_UP)
+        else:
+            self._watch_for_spinning()
 
-    def _emulate(self, microseconds: int) -> None:
+    def _emulate(self) -> None:
+        self._pacer.begin()
         try:
             pc = self._uc.reg_read(arm.UC_ARM_REG_PC)
-            self._uc.emu_start(pc | 1, _NEVER_RETURNS, timeout=microseconds)
+            self._uc.emu_start(pc | 1, _NEVER_RETURNS)
         except u.UcError as error:
             if self._fault is None and self._stop is None and self._interrupt is None:
                 self._undefined(error)
+        finally:
+            self._pacer.end()
+            self._take_back()
 
     def _after_emulation(self) -> bool:
-        """Deal with what stopped the emulator; False if only real time is up."""
+        """Deal with what stopped the emulator; False if it was stopped to be looked at."""
         if self._stop is not None:
             return True
         if self._fault is not None:
@@ -265,13 +266,13 @@ class Core:
     def _charge(self, cycles: float) -> None:
         self._clock.advance(cycles / CORE_HZ, "cpu")
 
-    def _look_at_the_clock(self) -> None:
+    def _look_at_the_clock(self, *, writes: bool = False) -> None:
         now = self._clock.now
         if now >= self._peripherals.watchdog.deadline:
             self._finish(Stop.WATCHDOG)
         elif now >= self._deadline:
             self._finish(Stop.TIME_UP)
-        elif now >= self._system.next_tick:
+        elif now >= self._system.next_tick and not writes:
             self._system.take_tick()
             self._system.systick_pending = True
             self._uc.emu_stop()
@@ -344,6 +345,7 @@ class Core:
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> None:
         self._take_back()
+        self._events += 1
         if self._stop is not None or self._fault is not None:
             return
         bank = address >= self._chip.banks[1].start
@@ -381,8 +383,11 @@ class Core:
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> bool:
         self._take_back()
+        self._events += 1
         bank = self._chip.bank_of(address)
-        if self._stop is None and self._fault is None:
+        if self._pacer.asked:
+            self._uc.emu_stop()  # the store comes again when the core goes on
+        elif self._stop is None and self._fault is None:
             self._work += 1
             if bank is None:
                 self._bus_fault(Cfsr.IMPRECISERR, None)
@@ -457,13 +462,20 @@ class Core:
         return value
 
     def _write_bus(self, uc: Any, offset: int, size: int, value: int, base: int) -> None:
-        if self._stop is not None:
+        if self._steps_back():
             return
         address = base + offset
         self._take_back()
         self._account(address, writes=True)
         self._guarded(lambda: self._peripherals.write(address, size, value))
-        self._look_at_the_clock()
+        self._look_at_the_clock(writes=True)
+
+    def _steps_back(self) -> bool:
+        """Tell whether a write must not happen: the run is over, or the write comes again."""
+        self._events += 1
+        if self._pacer.asked:
+            self._uc.emu_stop()
+        return self._pacer.asked or self._stop is not None
 
     def _account(self, address: int, *, writes: bool = False) -> None:
         """Charge an access; polling one register over and over goes ever faster."""
@@ -478,8 +490,11 @@ class Core:
         if feeds and self._watch is not None:
             self._watch.fed = True
         self._quiet_accesses += 1
+        self._events += 1
         step = ACCESS_CYCLES / CORE_HZ * (1 << min(self._same_accesses >> 3, 12))
         self._clock.advance(min(step, _LONGEST_POLL_STEP), "cpu")
+        if writes and not feeds:
+            return  # a write that the emulator is stopped in would be done again
         if self._boot_watch is _BootWatch.WANTED:
             self._uc.emu_stop()
         if self._quiet_accesses > _FEEDS_BEFORE_WATCHING and self._watch is None:
@@ -496,7 +511,7 @@ class Core:
         return value
 
     def _write_core(self, uc: Any, offset: int, size: int, value: int, data: object) -> None:
-        if self._stop is not None:
+        if self._steps_back():
             return
         self._account(0xE000_0000 + offset, writes=True)
         self._system.write(offset, size, value)
@@ -524,6 +539,7 @@ class Core:
     # -- blocks of code ---------------------------------------------------------------------------
 
     def _on_app_block(self, uc: Any, address: int, size: int, data: object) -> None:
+        self._events += 1
         if self._stop is not None:
             return
         if self.handover is None:
@@ -535,8 +551,8 @@ class Core:
             return
         if not self._limits.count:
             self._charge(size / 2)
-        watch = self._watch = self._watch or _Watch()
-        if watch.spins(self, address):
+        watch = self._watch = self._watch or SpinWatch(self.state)
+        if watch.spins(address):
             watch.restart()
             self._idle(asleep=False)
         else:
@@ -595,6 +611,7 @@ class Core:
         self.instructions += count
         self._charge(count)
         self._blocks += 1
+        self._events += 1
         if self._blocks & 0xFFFF < _BLOCKS_TO_WATCH and self.handover is None:
             self._watch_counted(address)
         if self._clock.now >= self._peripherals.watchdog.deadline:
@@ -602,27 +619,26 @@ class Core:
 
     def _watch_counted(self, address: int) -> None:
         if self._blocks & 0xFFFF == 0 or self._watch is None:
-            self._watch = _Watch()
-        if self._watch.spins(self, address):
+            self._watch = SpinWatch(self.state)
+        if self._watch.spins(address):
             self._watch.restart()
             self._idle(asleep=False)
 
     def _watch_for_spinning(self) -> None:
         """Look at every block for a while; a core in the same state twice never leaves."""
-        watch = self._watch = _Watch()
+        watch = self._watch = SpinWatch(self.state)
         blocks = 0
 
         def look(uc: Any, address: int, size: int, data: object) -> None:
             nonlocal blocks
             blocks += 1
-            if self._stop is None and (watch.spins(self, address) or blocks > _BLOCKS_TO_WATCH):
+            if self._stop is None and (watch.spins(address) or blocks > _BLOCKS_TO_WATCH):
                 uc.emu_stop()
 
         hook = self._uc.hook_add(u.UC_HOOK_BLOCK, look)
         self._uc.ctl_flush_tb()
         work = self._work
-        self._emulate(_LONGEST_SLICE)
-        self._take_back()
+        self._emulate()
         self._uc.hook_del(hook)
         self._uc.ctl_flush_tb()
         if not self._after_emulation() and watch.found and work == self._work:
@@ -634,34 +650,6 @@ class Core:
         """Return what decides what comes next, as far as registers hold it."""
         read = self._uc.reg_read
         return (*(read(register) for register in _GENERAL), read(arm.UC_ARM_REG_XPSR), self._work)
-
-
-class _Watch:
-    """Finds out that a loop comes back to the same state."""
-
-    def __init__(self) -> None:
-        self.fed = False
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was seen."""
-        self.found = False
-        self._anchor = -1
-        self._blocks = 0
-        self._seen: tuple[int, ...] = ()
-        self._repeats = 0
-
-    def spins(self, core: Core, address: int) -> bool:
-        """Take note of a block; True once the same state came back three times."""
-        self._blocks += 1
-        if self._blocks % 64 == 1:
-            self._anchor, self._repeats, self._seen = address, 0, core.state()
-        elif address == self._anchor:
-            state = core.state()
-            self._repeats = self._repeats + 1 if state == self._seen else 0
-            self._seen = state
-            self.found = self.found or self._repeats >= 3
-        return self.found
 
 
 def _instructions(code: bytes) -> int:

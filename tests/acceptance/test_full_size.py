@@ -6,7 +6,7 @@ import pytest
 import workshop
 
 from packager import rehearse
-from packager.format import AppState
+from packager.records import AppState
 from packager.sim.board import Board
 from packager.sim.operations import FlashOp, OpKind
 

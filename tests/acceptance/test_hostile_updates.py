@@ -8,9 +8,10 @@ import pytest
 import workshop
 
 from packager.chip import SECTOR_SIZE
-from packager.format import HEADER_SIZE, AppState, RecordType, UpdateHeaderStruct
+from packager.format import HEADER_SIZE, UpdateHeaderStruct
 from packager.keys import load_device_keys, load_verify_keys
 from packager.reasons import Reason
+from packager.records import AppState, RecordType
 from packager.update import Refusal, open_update
 
 FLIPS_A_PART = 32

@@ -14,7 +14,7 @@ import workshop
 
 from packager import rehearse
 from packager.errors import DeviceError
-from packager.format import AppState, RecordType
+from packager.records import AppState, RecordType
 from packager.resources import loader_sources
 from packager.sim.board import Board, Outcome
 from packager.sim.cells import Word

@@ -23,7 +23,8 @@ import workshop
 
 from packager import toolchain
 from packager.chip import FLASH_WORD, SECTOR_SIZE
-from packager.format import RECORD_SIZE, BootCheck, build_record
+from packager.format import RECORD_SIZE, BootCheck
+from packager.records import build_record
 from packager.sim.board import Board
 from packager.sim.operations import OpKind
 

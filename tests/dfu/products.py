@@ -6,19 +6,21 @@ from dataclasses import replace
 
 from packager.chip import CHIPS, KIB, SECTOR_SIZE, Span
 from packager.format import (
-    AppState,
     BootCheck,
-    FlashArea,
-    InfoBlock,
-    MarkRecord,
-    RecordType,
     Recovery,
     UpdateHeader,
     WrappedKey,
     build_header,
+    pad_to_flash_word,
+)
+from packager.records import (
+    AppState,
+    FlashArea,
+    InfoBlock,
+    MarkRecord,
+    RecordType,
     build_info,
     build_record,
-    pad_to_flash_word,
 )
 
 SIGNER, DEVICE_KEY = b"signer-1", b"device-1"

@@ -30,8 +30,8 @@ from packager.errors import (
     RefusedError,
     VerifyMismatchError,
 )
-from packager.format import AppState, RecordType, build_info
 from packager.layout import load_layout
+from packager.records import AppState, RecordType, build_info
 from packager.resources import layouts
 
 S = STAGING.start

@@ -8,9 +8,10 @@ from dfu.products import APP, MARKS, STAGING
 from dfu.scripted import Rom
 
 from packager.dfu.status import DeviceStatus, StagingState, read_status, status_as_dict
-from packager.format import CARRY_SIZE, RECORD_SIZE, AppState, RecordType
+from packager.format import CARRY_SIZE, RECORD_SIZE
 from packager.layout import load_layout
 from packager.reasons import Reason
+from packager.records import AppState, RecordType
 from packager.resources import layouts
 
 CARRY = APP.end - CARRY_SIZE
