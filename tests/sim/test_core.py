@@ -439,3 +439,29 @@ def test_the_supply_supervisor_sees_a_sagging_supply(board: Board) -> None:
     board.supply_volts = lambda now: 2.4
     body = "void main(void) { REG(0x58024800u) |= 0xD0u; print_hex(REG(0x58024804u) & 0x10u); }"
     assert run(board, body).uart == "00000010\n"
+
+
+def test_a_long_run_repeats_and_loses_no_store(board: Board) -> None:
+    body = """
+    static const uint32_t d[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    void main(void) {
+        uint32_t bad = 0;
+        unlock(1);
+        for (uint32_t i = 0; i < 4096; i++) { bad |= program(1, 0x081C0000u + 32u * i, d) ^ 0x10000u; }
+        print_hex(bad);
+    }
+    """.replace("{ bad |= ", "{\n            bad |= ")
+    report = run(board, body)
+    assert report.uart == "00000000\n"
+    assert len(report.operations) == 4096
+    assert all(op.virgin for op in report.operations)
+
+
+def test_a_computation_without_any_access_ends_by_itself(board: Board) -> None:
+    body = """
+    void main(void) {
+        __asm volatile("ldr r0, =60000000\\n 1: subs r0, #1\\n bne 1b" ::: "r0", "cc");
+        print("done");
+    }
+    """
+    assert run(board, body).uart == "done"
