@@ -5,7 +5,7 @@ Adding a chip is adding one entry to :data:`CHIPS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIB = 1024
 SECTOR_SIZE = 128 * KIB
@@ -18,8 +18,7 @@ BOOT_ADDRESS = 0x0800_0000
 """Where the core boots from with BOOT0 low and factory option bytes."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A half-open run of addresses ``start <= a < end``, in bytes."""
 
     start: int
@@ -39,16 +38,14 @@ class Span:
         return self.start < other.end and other.start < self.end
 
 
-@dataclass(frozen=True)
-class Ram:
+class Ram(NamedTuple):
     """One RAM region of the chip."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """What splitflash has to know of a chip."""
 
     name: str

@@ -59,8 +59,8 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
         raise PackagerError(str(path), found, "", "check folder and permissions") from error
 
 
-def create_exclusive(path: Path, data: bytes, mode: int) -> None:
-    """Create a file that must not exist yet.
+def create_exclusive(path: Path, data: bytes, mode: int, *, durable: bool = False) -> None:
+    """Create a file that must not exist yet; a ``durable`` one is on the disk on return.
 
     Raises:
         OSError: it exists, or cannot be written; then nothing of it is left.
@@ -70,8 +70,9 @@ def create_exclusive(path: Path, data: bytes, mode: int) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
     except OSError:
         path.unlink(missing_ok=True)
         raise

@@ -136,7 +136,7 @@ def keygen(directory: Path) -> NewKeys:
         (directory / "public").mkdir(parents=True, exist_ok=True)
         for path, (kind, raw) in paths.items():
             mode = files.SECRET_MODE if kind.is_private else files.PUBLIC_MODE
-            files.create_exclusive(path, encode_pem(kind, raw), mode)
+            files.create_exclusive(path, encode_pem(kind, raw), mode, durable=True)
             made.append(path)
     except OSError as error:
         for path in made:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -32,8 +32,7 @@ SUPPLY_LEVELS = {1950: 0, 2100: 1, 2250: 2, 2400: 3, 2550: 4, 2700: 5, 2850: 6}
 _UNITS = {"K": KIB, "M": KIB * KIB}
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One broken rule: which key, what was found and expected, and what to do."""
 
     key: str
@@ -52,8 +51,7 @@ class Unfit(Exception):
     """A value does not fit its key: found, expected, what to do."""
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """One key of the layout: how its value is read, and its default (None: required)."""
 
     read: Callable[[Any], Any]

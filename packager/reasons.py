@@ -6,8 +6,8 @@ they never change meaning. The C enum in ``mcu_loader/format.h`` is generated fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Reason(IntEnum):
@@ -40,8 +40,7 @@ class Reason(IntEnum):
     FLASH_FAILED = 24
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """What a reason means, and what a person can do."""
 
     meaning: str

@@ -117,8 +117,7 @@ def build_update(
     return update
 
 
-@dataclass(frozen=True)
-class UpdatePlan:
+class UpdatePlan(NamedTuple):
     """Everything of an update but the image and the randomness."""
 
     layout: Layout
@@ -318,10 +317,7 @@ def open_payload(data: bytes, header: UpdateHeader, cek: bytes, where: str = "up
         raise _refusal(Reason.PAYLOAD_DIGEST, where, found, f"expected {header.payload_size}")
     if crypto.digest(payload) != header.payload_digest:
         raise _refusal(Reason.PAYLOAD_DIGEST, where)
-    image = b"".join(
-        _open_chunk(payload, index, header, cek, where)
-        for index in range(chunk_count(header.image_size, header.chunk_size))
-    )
+    image = _open_chunks(payload, header, cek, where)
     if crypto.digest(image) != header.image_digest:
         raise _refusal(Reason.IMAGE_DIGEST, where)
     return image
@@ -420,6 +416,11 @@ def _shown(name: str, value: bytes | int) -> str:
     return value.hex()
 
 
+def _open_chunks(payload: bytes, header: UpdateHeader, cek: bytes, where: str) -> bytes:
+    count = chunk_count(header.image_size, header.chunk_size)
+    return b"".join(_open_chunk(payload, index, header, cek, where) for index in range(count))
+
+
 def _open_chunk(payload: bytes, index: int, header: UpdateHeader, cek: bytes, where: str) -> bytes:
     at = index * (header.chunk_size + TAG_SIZE)
     sealed = payload[at : at + header.chunk_size + TAG_SIZE]
@@ -500,10 +501,14 @@ def _check_plan(image: bytes, plan: UpdatePlan) -> None:
 
 
 def _check_own_work(update: bytes, image: bytes, plan: UpdatePlan, secrets: Secrets) -> None:
-    """Open a new update with what its maker has: every key but the device's."""
+    """Open a new update with what its maker has: every key but the device's.
+
+    The digests were just taken of the very bytes compared here, so they are not taken again.
+    """
     where = "update just built"
     check_header(update, plan.layout, where)
     verify_signature(update, [VerifyKey("own", plan.signing_key.public)], where)
     header = check_target(update, plan.layout, where)
-    if open_payload(update, header, secrets.cek, where) != image:
+    payload = trimmed(update)[HEADER_SIZE:]
+    if _open_chunks(payload, header, secrets.cek, where) != image:
         raise PackagerError(where, "opens to another image", "expected its own", "report this")

@@ -127,11 +127,11 @@ def test_keygen_leaves_nothing_when_the_disk_fails(
 ) -> None:
     create, calls = keys.files.create_exclusive, []
 
-    def failing(path: Path, data: bytes, mode: int) -> None:
+    def failing(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
         calls.append(path)
         if len(calls) == 4:
             raise OSError(28, "No space left on device", str(path))
-        create(path, data, mode)
+        create(path, data, mode, durable=durable)
 
     monkeypatch.setattr(keys.files, "create_exclusive", failing)
 

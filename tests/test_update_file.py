@@ -276,10 +276,10 @@ def test_an_error_while_writing_leaves_the_older_file_and_nothing_else(
     path = tmp_path / "app.bin"
     path.write_bytes(b"older")
 
-    def full_disk(descriptor: int) -> None:
+    def full_disk(path: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(PackagerError, match="No space left on device"):
         write_update(path, update())
 
