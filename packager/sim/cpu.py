@@ -63,7 +63,7 @@ class RunLimits:
     deadline: float
     app_seconds: float
     count: bool = False
-    """Count every instruction: exact, and about three times slower."""
+    """Count every instruction: exact, and several times slower."""
 
 
 class Core:
@@ -102,13 +102,14 @@ class Core:
         self._sleeps = 0
         self._blocks = 0
         self._watch: SpinWatch | None = None
-        self._lengths: dict[int, int] = {}
+        self._counted = 0
         self._landed: tuple[Cells, int, bytes] | None = None
         self._boot_watch = _BootWatch.OFF
         self._uc = u.Uc(u.UC_ARCH_ARM, u.UC_MODE_THUMB | u.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M7)
         self._exceptions = Exceptions(self._uc, system)
-        self._events = 0
+        self._events = self._flash_reads = self._charged_reads = 0
+        self._app_starts = (chip.banks[0].start + SECTOR_SIZE, chip.banks[1].start)
         self._pacer = Pacer(lambda: self._events, self._uc.emu_stop)
         self._map(rams, bytearray(rom_memory))
         self._hook()
@@ -134,16 +135,16 @@ class Core:
 
     def _hook(self) -> None:
         add, banks = self._uc.hook_add, self._chip.banks
-        app_starts = (banks[0].start + SECTOR_SIZE, banks[1].start)
-        for start, bank in zip(app_starts, banks, strict=True):
-            add(u.UC_HOOK_MEM_READ, self._on_flash_read, None, start - 7, bank.end - 1)
+        readers = (self._flash_reader(0), self._flash_reader(1))
+        for start, bank, reader in zip(self._app_starts, banks, readers, strict=True):
+            add(u.UC_HOOK_MEM_READ, reader, None, start, bank.end - 1)
             if start < bank.end:
                 add(u.UC_HOOK_BLOCK, self._on_app_block, None, start, bank.end - 1)
         boot = self._flash.flash.banks[0]
         for word, state in enumerate(boot.states[: SECTOR_SIZE // 32]):
             if state >= HEALTHY_BELOW:
                 at = boot.span.start + 32 * word
-                add(u.UC_HOOK_MEM_READ, self._on_flash_read, None, at - 7, at + 31)
+                add(u.UC_HOOK_MEM_READ, readers[0], None, at - 7, at + 31)
                 add(u.UC_HOOK_CODE, self._on_sick_fetch, None, at, at + 31)
         rom_end = system_memory.BASE + system_memory.SIZE - 1
         add(u.UC_HOOK_BLOCK, self._on_rom_block, None, system_memory.BASE, rom_end)
@@ -151,7 +152,7 @@ class Core:
         add(u.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
         add(u.UC_HOOK_INTR, self._on_interrupt)
         if self._limits.count:
-            add(u.UC_HOOK_BLOCK, self._on_counted_block)
+            add(u.UC_HOOK_BLOCK, self._block_counter())
         self._flash.on_busy = self._on_busy
         self._flash.speculation_is_closed = self._speculation_is_closed
 
@@ -207,6 +208,7 @@ class Core:
         finally:
             self._pacer.end()
             self._take_back()
+            self._charge_work()
 
     def _after_emulation(self) -> bool:
         """Deal with what stopped the emulator; False if it was stopped to be looked at."""
@@ -341,29 +343,52 @@ class Core:
 
     # -- flash ------------------------------------------------------------------------------------
 
-    def _on_flash_read(
-        self, uc: Any, access: int, address: int, size: int, value: int, data: object
-    ) -> None:
-        self._take_back()
-        self._events += 1
+    def _flash_reader(self, bank: int) -> Callable[..., None]:
+        """Return the hook for loads from a bank; it runs for every one, so it does little."""
+        cells, registers = self._flash.flash.banks[bank], self._flash.banks[bank]
+        states, base, flash = cells.states, cells.span.start, self._flash.flash
+
+        def on_read(
+            uc: Any, access: int, address: int, size: int, value: int, data: object
+        ) -> None:
+            self._events += 1
+            self._flash_reads += 1
+            if self._landed is not None:
+                self._take_back()
+            if (
+                states[(address - base) >> 5] >= HEALTHY_BELOW
+                or address & size - 1
+                or registers.queue
+                or flash.intrusion
+            ):
+                self._read_with_care(bank, address, size)
+
+        return on_read
+
+    def _read_with_care(self, bank: int, address: int, size: int) -> None:
         if self._stop is not None or self._fault is not None:
             return
-        bank = address >= self._chip.banks[1].start
-        cells = self._flash.flash.banks[bank]
-        offset = address - cells.span.start
-        if address & size - 1 and self.handover is None:
+        if address & size - 1 and self.handover is None and address >= self._app_starts[bank]:
             self._report(address, f"an unaligned load of {size} bytes from flash", "align it")
             return
-        self._work += 1
-        self._quiet_accesses = 0
-        if not self._limits.count:
-            self._charge(FLASH_READ_CYCLES)
         if self._flash.banks[bank].queue:
             self._flash.stall_until_idle(bank)
-        if self._flash.flash.intrusion or cells.states[offset >> 5] >= HEALTHY_BELOW:
-            self._read_sick_word(address)
-        elif self._clock.now >= self._peripherals.watchdog.deadline:
             self._look_at_the_clock()
+        if self._flash.flash.intrusion or self._flash.flash.word_state(address) >= HEALTHY_BELOW:
+            self._read_sick_word(address)
+
+    def _charge_work(self) -> None:
+        """Charge the instructions, or else the loads from flash, since the last time."""
+        reads = self._flash_reads - self._charged_reads
+        if reads:
+            self._charged_reads = self._flash_reads
+            self._work += reads
+            self._quiet_accesses = 0
+        if self._limits.count:
+            self._charge(self._counted - self.instructions)
+            self.instructions = self._counted
+        elif reads:
+            self._charge(reads * FLASH_READ_CYCLES)
 
     def _read_sick_word(self, address: int) -> None:
         try:
@@ -394,7 +419,10 @@ class Core:
             elif address & size - 1:
                 self._report(address, f"an unaligned store of {size} bytes to flash", "align it")
             else:
-                self._guarded(lambda: self._flash.store(address, size, value))
+                try:
+                    self._flash.store(address, size, value)
+                except Exception as error:
+                    self._went_wrong(error)
         if bank is not None:
             cells = self._flash.flash.banks[bank - 1]
             at = address - cells.span.start
@@ -435,19 +463,14 @@ class Core:
 
     # -- the other buses --------------------------------------------------------------------------
 
-    def _guarded(self, access: Callable[[], int | None]) -> int:
-        """Do an access that may cut the power, end in a bus error, or break a rule."""
-        try:
-            return access() or 0
-        except BusError:
+    def _went_wrong(self, error: Exception) -> None:
+        """An access cut the power, ended in a bus error, broke a rule, or a callback raised."""
+        if isinstance(error, BusError):
             self._bus_fault(Cfsr.IMPRECISERR, None)
-        except PowerCut:
+        elif isinstance(error, PowerCut):
             self._finish(Stop.POWER_CUT)
-        except SimulationFault as fault:
-            self._fail(self._with_pc(fault))
-        except Exception as error:  # a callback of a test: hand it through the emulator
-            self._fail(error)
-        return 0
+        else:
+            self._fail(self._with_pc(error) if isinstance(error, SimulationFault) else error)
 
     def _read_bus(self, uc: Any, offset: int, size: int, base: int) -> int:
         if self._stop is not None:
@@ -457,7 +480,11 @@ class Core:
         self._account(address)
         if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self._flash.banks):
             self._work += 1  # what is polled changes with time: not a loop without end
-        value = self._guarded(lambda: self._peripherals.read(address, size))
+        value = 0
+        try:
+            value = self._peripherals.read(address, size)
+        except Exception as error:
+            self._went_wrong(error)
         self._look_at_the_clock()
         return value
 
@@ -467,7 +494,10 @@ class Core:
         address = base + offset
         self._take_back()
         self._account(address, writes=True)
-        self._guarded(lambda: self._peripherals.write(address, size, value))
+        try:
+            self._peripherals.write(address, size, value)
+        except Exception as error:
+            self._went_wrong(error)
         self._look_at_the_clock(writes=True)
 
     def _steps_back(self) -> bool:
@@ -480,6 +510,7 @@ class Core:
     def _account(self, address: int, *, writes: bool = False) -> None:
         """Charge an access; polling one register over and over goes ever faster."""
         feeds = writes and address == IWDG
+        self._charge_work()
         if writes and not feeds:
             self._quiet_accesses = 0
             self._work += 1
@@ -600,22 +631,31 @@ class Core:
         else:
             self._finish(Stop.ENTERS_ROM)
 
-    def _on_counted_block(self, uc: Any, address: int, size: int, data: object) -> None:
+    def _block_counter(self) -> Callable[..., None]:
+        """Return the hook that counts; it runs for every block, so it does little."""
+        lengths: dict[int, int] = {}
+
+        def on_block(uc: Any, address: int, size: int, data: object) -> None:
+            count = lengths.get(address << 12 | size)
+            if count is None:
+                code = bytes(uc.mem_read(address, size))
+                count = lengths[address << 12 | size] = _instructions(code)
+            self._counted += count
+            self._blocks += 1
+            if self._blocks & 0xFFFF < _BLOCKS_TO_WATCH:
+                self._look_while_counting(address)
+
+        return on_block
+
+    def _look_while_counting(self, address: int) -> None:
+        """Now and then, look whether the core spins, and at the clock."""
+        self._events += 1
         if self._stop is not None:
             return
-        count = self._lengths.get(address << 12 | size)
-        if count is None:
-            count = self._lengths[address << 12 | size] = _instructions(
-                bytes(uc.mem_read(address, size))
-            )
-        self.instructions += count
-        self._charge(count)
-        self._blocks += 1
-        self._events += 1
-        if self._blocks & 0xFFFF < _BLOCKS_TO_WATCH and self.handover is None:
+        self._charge_work()
+        self._look_at_the_clock()
+        if self.handover is None:
             self._watch_counted(address)
-        if self._clock.now >= self._peripherals.watchdog.deadline:
-            self._look_at_the_clock()
 
     def _watch_counted(self, address: int) -> None:
         if self._blocks & 0xFFFF == 0 or self._watch is None:

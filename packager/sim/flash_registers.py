@@ -52,6 +52,11 @@ class Sr(IntFlag):
 
 
 _CLEARABLE = 0x1FEF_0000
+# plain numbers for the code that runs at every store: operators of IntFlag are slow
+_PGSERR, _INCERR, _STRBERR = int(Sr.PGSERR), int(Sr.INCERR), int(Sr.STRBERR)
+_EOP, _BUSY, _QUEUED = int(Sr.EOP), int(Sr.BSY | Sr.QW), int(Sr.QW)
+_ECC = int(Sr.SNECCERR | Sr.DBECCERR)
+_FULL = (1 << FLASH_WORD) - 1
 
 
 @dataclass
@@ -186,7 +191,7 @@ class FlashRegisters:
             self._write_control(number, value)
         elif offset == CCR:
             bank.flags &= ~(value & _CLEARABLE)
-            if not bank.flags & (Sr.SNECCERR | Sr.DBECCERR):
+            if not bank.flags & _ECC:
                 bank.ecc_fa = 0
         elif offset == ACR:
             self._must_be_idle((value ^ self.acr) & _WRHIGHFREQ, "ACR.WRHIGHFREQ")
@@ -221,17 +226,17 @@ class FlashRegisters:
 
     def _read_status(self, bank: BankRegisters) -> int:
         self._settle(bank)
-        value = bank.flags | (Sr.WBNE if bank.filled else 0)
+        value = bank.flags | int(bank.filled > 0) << 1
         if bank.queue:
             bank.polls += 1
             # BSY drops between the steps of an operation; only QW holds throughout
-            value |= Sr.QW if bank.polls % 3 == 2 else Sr.QW | Sr.BSY
+            value |= _QUEUED if bank.polls % 3 == 2 else _BUSY
             running = bank.queue[0]
             parts = 64 if running.purpose == "erase" else 1
             step = min(running.seconds / parts, running.end - self.flash.clock.now, self.poll_limit)
             # a hair more than the rest, so that the last poll is the last
             self.flash.clock.advance(step + 1e-9, running.purpose)
-        return int(value)
+        return value
 
     def _write_control(self, number: int, value: int) -> None:
         bank = self.banks[number]
@@ -280,25 +285,25 @@ class FlashRegisters:
 
     def store(self, address: int, size: int, value: int) -> None:
         """Take a store of 1, 2, 4 or 8 bytes to user flash into the write buffer."""
-        number = 0 if self.flash.banks[0].span.contains(address) else 1
+        number = int(address >= self.flash.banks[1].span.start)
         bank = self.banks[number]
-        if bank.flags & Sr.INCERR or not bank.cr & PG:
-            bank.flags |= Sr.PGSERR
+        if bank.flags & _INCERR or not bank.cr & PG:
+            bank.flags |= _PGSERR
             bank.flush()
-        if bank.flags & Sr.PGSERR:
+        if bank.flags & _PGSERR:
             return
         at = address % FLASH_WORD
         if bank.filled and bank.buffer_address != address - at:
-            bank.flags |= Sr.INCERR
+            bank.flags |= _INCERR
             bank.flush()
             return
         bank.buffer_address = address - at
         bits = ((1 << size) - 1) << at
         if bank.filled & bits:
-            bank.flags |= Sr.STRBERR
+            bank.flags |= _STRBERR
         bank.filled |= bits
         bank.buffer[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-        if bank.filled == (1 << FLASH_WORD) - 1:
+        if bank.filled == _FULL:
             self._commit(number)
 
     def _commit(self, number: int) -> None:
@@ -365,7 +370,7 @@ class FlashRegisters:
     def _settle(self, bank: BankRegisters) -> None:
         while bank.queue and bank.queue[0].end <= self.flash.clock.now:
             bank.queue.pop(0)
-            bank.flags |= Sr.EOP
+            bank.flags |= _EOP
 
     def _make_room(self, bank: BankRegisters) -> None:
         """Stall the master until the queue takes one more operation."""

@@ -119,7 +119,7 @@ class Peripherals:
         self._registers[PWR_CR3] = 0x0500_0006
         self.power_register_locked = locks_power_register
         if self.watchdog.is_running:
-            self.watchdog.prescaler = 6
+            self.watchdog.slow_down()
         else:
             self.watchdog.stuck_update = True
 

@@ -14,6 +14,8 @@ class Watchdog:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.deadline = float("inf")
+        """When it bites, in virtual seconds."""
         self.stuck_update = False
         """SR.PVU stays set: the ROM wrote the prescaler while the watchdog did not run."""
         self.reset(running=False)
@@ -31,11 +33,6 @@ class Watchdog:
     def period(self) -> float:
         """Seconds from a feed to the reset."""
         return (self.reload + 1) * float(4 << min(self.prescaler, 6)) / _LSI_HZ
-
-    @property
-    def deadline(self) -> float:
-        """When it bites, in virtual seconds."""
-        return self._fed_at + self.period if self.is_running else float("inf")
 
     def read(self, offset: int) -> int:
         """Read a register."""
@@ -59,7 +56,17 @@ class Watchdog:
             else:
                 self._window = value & 0xFFF
             if self.is_running:
+                self._set_deadline()
                 self._updating_until = self._clock.now + 6 * (4 << self.prescaler) / _LSI_HZ
+
+    def slow_down(self) -> None:
+        """Take the largest prescaler and a feed, as the ROM gives it."""
+        self.prescaler = 6
+        self._feed()
 
     def _feed(self) -> None:
         self._fed_at = self._clock.now
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        self.deadline = self._fed_at + self.period if self.is_running else float("inf")

@@ -447,10 +447,12 @@ def test_a_long_run_repeats_and_loses_no_store(board: Board) -> None:
     void main(void) {
         uint32_t bad = 0;
         unlock(1);
-        for (uint32_t i = 0; i < 4096; i++) { bad |= program(1, 0x081C0000u + 32u * i, d) ^ 0x10000u; }
+        for (uint32_t i = 0; i < 4096; i++) {
+            bad |= program(1, 0x081C0000u + 32u * i, d) ^ 0x10000u;
+        }
         print_hex(bad);
     }
-    """.replace("{ bad |= ", "{\n            bad |= ")
+    """
     report = run(board, body)
     assert report.uart == "00000000\n"
     assert len(report.operations) == 4096
