@@ -8,9 +8,8 @@ No cryptography and no files here.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from construct import (
     Array,
@@ -115,8 +114,7 @@ UpdateHeaderStruct = Struct(
 )
 
 
-@dataclass(frozen=True)
-class WrappedKey:
+class WrappedKey(NamedTuple):
     """The content key of an update, wrapped for one recipient."""
 
     key_id: bytes
@@ -124,8 +122,7 @@ class WrappedKey:
     wrap_tag: bytes
 
 
-@dataclass(frozen=True)
-class UpdateHeader:
+class UpdateHeader(NamedTuple):
     """The header of an update; ``mcu_loader/DESIGN.md`` explains each field."""
 
     product_id: bytes
@@ -150,10 +147,11 @@ class UpdateHeader:
 
 def build_header(header: UpdateHeader) -> bytes:
     """Return the ``HEADER_SIZE`` bytes of a header."""
-    values = asdict(header)
+    values = header._asdict()
     empty = WrappedKey(bytes(KEY_ID_SIZE), bytes(32), bytes(TAG_SIZE))
     spare = RECIPIENT_SLOTS - len(header.recipients)
-    values["recipients"] = [*values["recipients"], *[asdict(empty)] * spare]
+    entries = [*header.recipients, *[empty] * spare]
+    values["recipients"] = [entry._asdict() for entry in entries]
     return build_struct(UpdateHeaderStruct, values, "update header")
 
 
@@ -171,7 +169,7 @@ def parse_header(data: bytes, where: str = "update header") -> UpdateHeader:
         if any(entry["wrapped_cek"]) or any(entry["wrap_tag"]):
             raise FormatError(where, "unused recipient entry is not zero", "zeros", "pack again")
     values["recipients"] = tuple(WrappedKey(**entry) for entry in used)
-    return fill_value(UpdateHeader, values)
+    return UpdateHeader(**{name: values[name] for name in UpdateHeader._fields})
 
 
 def payload_size_of(image_size: int, chunk_size: int) -> int:
@@ -218,14 +216,6 @@ def version_text(version: int) -> str:
 def pad_to_flash_word(data: bytes) -> bytes:
     """Fill up with 0xFF to whole 32-byte flash words."""
     return data + b"\xff" * (-len(data) % FLASH_WORD)
-
-
-_T = TypeVar("_T")
-
-
-def fill_value(cls: type[_T], values: dict[str, Any]) -> _T:
-    """Return a value class filled with what its fields are called."""
-    return cls(**{field.name: values[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
 def build_struct(struct: Any, values: dict[str, Any], where: str) -> bytes:

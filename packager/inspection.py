@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def describe(path: Path) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "header_size": HEADER_SIZE,
     }
-    for name, value in asdict(found.header).items():
+    for name, value in found.header._asdict().items():
         values[name] = value.hex() if isinstance(value, bytes) else value
     values["product_id"] = found.header.product_id.rstrip(b"\0").decode("ascii", "backslashreplace")
     values["version"] = version_text(found.header.version)

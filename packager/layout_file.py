@@ -7,9 +7,8 @@ a duplicate key is an error.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,9 +163,15 @@ def _note_place(draft: Draft, prefix: str, mapping: CommentedMap, name: Any) -> 
     draft.places[f"{prefix}{name}"] = (line + 1, column + 1)
 
 
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    import difflib  # only a broken layout pays for it
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
 def _unknown(prefix: str, name: Any, keys: Mapping[str, Key]) -> Problem:
-    close = difflib.get_close_matches(str(name), keys, n=1)
-    do = f"did you mean '{close[0]}'?" if close else "remove it"
+    do = _did_you_mean(str(name), keys) or "remove it"
     return Problem(f"{prefix}{name}", "unknown key", f"known are {', '.join(keys)}", do)
 
 
@@ -181,8 +186,7 @@ def _chip(value: Any) -> Any:
     if name in UNSUPPORTED:
         raise Unfit(f"'{value}' cannot be used", UNSUPPORTED[name], "use a larger part")
     if name not in CHIPS:
-        close = difflib.get_close_matches(name, CHIPS, n=1)
-        do = f"did you mean '{close[0]}'?" if close else "name a known chip"
+        do = _did_you_mean(name, CHIPS) or "name a known chip"
         raise Unfit(f"unknown chip {_shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
     return CHIPS[name]
 

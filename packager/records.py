@@ -7,9 +7,9 @@ Like :mod:`packager.format`, whose constants they use: little-endian, the struct
 from __future__ import annotations
 
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from construct import Array, Bytes, Const, Int32ul, OneOf, Struct
 
@@ -27,7 +27,6 @@ from packager.format import (
     Recovery,
     UpdateHeaderStruct,
     build_struct,
-    fill_value,
     parse_struct,
 )
 from packager.reasons import Reason
@@ -213,7 +212,7 @@ def parse_record(data: bytes, where: str = "mark record") -> MarkRecord:
     values["type"] = RecordType(values["type"])
     values["state"] = AppState(values["state"])
     values["reason"] = Reason(values["reason"])
-    return fill_value(MarkRecord, values)
+    return _fill(MarkRecord, values)
 
 
 def build_info(info: InfoBlock) -> bytes:
@@ -240,7 +239,7 @@ def parse_info(data: bytes, where: str = "info block") -> InfoBlock:
     values["recovery"] = Recovery(values["recovery"])
     values["verify_key_ids"] = tuple(values["verify_key_ids"][: values["verify_key_count"]])
     values["device_key_ids"] = tuple(values["device_key_ids"][: values["device_key_count"]])
-    return fill_value(InfoBlock, values)
+    return _fill(InfoBlock, values)
 
 
 def build_result(record: ResultRecord) -> bytes:
@@ -257,7 +256,14 @@ def parse_result(data: bytes, where: str = "result record") -> ResultRecord:
     values = _parse_with_crc(ResultRecordStruct, data, where)
     values["action"] = Action(values["action"])
     values["reason"] = Reason(values["reason"])
-    return fill_value(ResultRecord, values)
+    return _fill(ResultRecord, values)
+
+
+_T = TypeVar("_T")
+
+
+def _fill(cls: type[_T], values: dict[str, Any]) -> _T:
+    return cls(**{field.name: values[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
 def _padded(ids: tuple[bytes, ...], slots: int) -> list[bytes]:

@@ -8,7 +8,7 @@ either the whole image or an error; there is no half-checked result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from packager import crypto
@@ -139,7 +139,7 @@ def seal_update(image: bytes, plan: UpdatePlan, secrets: Secrets) -> bytes:
     payload = _seal_payload(image, plan.chunk_size, secrets)
     header = _new_header(image, payload, plan, secrets)
     signature = crypto.sign(plan.signing_key.secret, signed_bytes(build_header(header)))
-    return pad_to_flash_word(build_header(replace(header, signature=signature)) + payload)
+    return pad_to_flash_word(build_header(header._replace(signature=signature)) + payload)
 
 
 def signed_bytes(header: bytes) -> bytes:

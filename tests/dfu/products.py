@@ -83,7 +83,7 @@ def header(staging: Span = STAGING, **changes: object) -> UpdateHeader:
         recipients=(WrappedKey(DEVICE_KEY, bytes(32), bytes(16)),),
         signature=bytes(range(64)),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return made._replace(**changes)  # type: ignore[arg-type]
 
 
 def update(size: int = 3000, staging: Span = STAGING, seed: int = 1, **changes: object) -> bytes:
