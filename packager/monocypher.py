@@ -84,7 +84,10 @@ def _fetch(folder: Path) -> None:
         if done.returncode or not archive.is_file():
             said = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise BuildError(
-                f"{PACKAGE} {PACKAGE_VERSION}", f"pip cannot fetch it ({said})", "", _how_to_get_it()
+                f"{PACKAGE} {PACKAGE_VERSION}",
+                f"pip cannot fetch it ({said})",
+                "",
+                _how_to_get_it(),
             )
         contents = _unpack(archive)
         folder.mkdir(parents=True, exist_ok=True)

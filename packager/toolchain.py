@@ -121,7 +121,13 @@ def compile_link(
     with tempfile.TemporaryDirectory(prefix="splitflash-") as folder:
         work = Path(folder).resolve()
         objects = [
-            _compile(toolchain, source if isinstance(source, Source) else Source(source), n, include, work)
+            _compile(
+                toolchain,
+                source if isinstance(source, Source) else Source(source),
+                n,
+                include,
+                work,
+            )
             for n, source in enumerate(sources)
         ]
         for fragment in (path for folder in include for path in folder.glob("*.ld")):
