@@ -25,6 +25,8 @@ class Clock:
         self.advance(seconds, "waiting")
 
     def since(self, before: dict[str, float]) -> dict[str, float]:
-        """Return the seconds per purpose spent since ``before``, a copy of :attr:`seconds`."""
-        spent = {name: total - before.get(name, 0.0) for name, total in self.seconds.items()}
+        """Return the seconds per purpose, to the nanosecond, since ``before`` was a copy."""
+        spent = {
+            name: round(total - before.get(name, 0.0), 9) for name, total in self.seconds.items()
+        }
         return {name: seconds for name, seconds in spent.items() if seconds > 0.0}

@@ -43,7 +43,7 @@ FLASH_READ_CYCLES = 60
 """Core cycles charged for a load from flash when instructions are not counted: loads of update and
 application stand for the work done on them (an install takes about that many instructions each)."""
 _LONGEST_POLL_STEP = 100e-6
-_SILENT_REAL_SECONDS = 8.0
+_SILENT_SECONDS = 8.0
 _FEEDS_BEFORE_WATCHING = 4000
 _BLOCKS_TO_WATCH = 4000
 
@@ -110,7 +110,7 @@ class Core:
         self._exceptions = Exceptions(self._uc, system)
         self._events = self._flash_reads = self._charged_reads = 0
         self._app_starts = (chip.banks[0].start + SECTOR_SIZE, chip.banks[1].start)
-        self._pacer = Pacer(lambda: self._events, self._uc.emu_stop)
+        self._pacer = Pacer(lambda: self._events + self._blocks, self._uc.emu_stop)
         self._map(rams, bytearray(rom_memory))
         self._hook()
 
@@ -192,7 +192,7 @@ class Core:
 
     def _went_silent(self) -> None:
         """The pacer stopped a core that touches nothing, or it only feeds its watchdog."""
-        if self._pacer.silence > _SILENT_REAL_SECONDS:
+        if self._pacer.silence > _SILENT_SECONDS:
             self._finish(Stop.TIME_UP)
         else:
             self._watch_for_spinning()

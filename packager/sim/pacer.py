@@ -1,21 +1,24 @@
 """Stops an emulator that has gone silent, without ever disturbing one at work.
 
-An asynchronous stop that meets the emulator inside a callback makes it repeat the access. So the
-pacer asks only after a stretch of real time without a single callback, under a lock that ends
-with the run, and callbacks with effects step back while it asks.
+A stop from outside that meets the emulator in or right behind a callback makes it repeat the
+access. So the pacer asks only after a stretch of the emulator's own processor time without a
+single callback (real time would do on an idle machine only); it announces the request before it
+looks for the last time, and callbacks with effects step back from then on.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 FIRST_SILENCE, LONGEST_SILENCE = 0.05, 1.0
-"""Real seconds without a callback before the first, and between later stops."""
+"""Processor seconds without a callback before the first, and between later stops."""
+_LOOK_EVERY = 0.025
 
 
 class Pacer:
-    """Watches one run at a time from a thread of its own; real time, not virtual."""
+    """Watches one core from a thread of its own."""
 
     def __init__(self, events: Callable[[], int], stop: Callable[[], None]) -> None:
         self._events = events
@@ -23,12 +26,11 @@ class Pacer:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._runs = False
-        self._limit = FIRST_SILENCE
-        self._last_events = -1
+        self._used = _processor_time_of_this_thread()
         self.asked = False
-        """True from the request to stop until the next run; read by callbacks."""
+        """True from the request to stop until the next run; callbacks with effects step back."""
         self.silence = 0.0
-        """Real seconds without a callback so far."""
+        """Processor seconds without a callback so far."""
         self._thread = threading.Thread(target=self._watch, name="virtual core pacer", daemon=True)
 
     def __enter__(self) -> Pacer:
@@ -50,18 +52,26 @@ class Pacer:
             self._runs = False
 
     def _watch(self) -> None:
-        silent = 0.0
-        while not self._over.wait(FIRST_SILENCE):
+        events, since, limit = self._events(), self._used(), FIRST_SILENCE
+        silent_since = since
+        while not self._over.wait(_LOOK_EVERY):
             with self._lock:
-                events = self._events()
-                if events != self._last_events:
-                    self._last_events, self._limit = events, FIRST_SILENCE
-                    self.silence = silent = 0.0
-                    continue
-                silent += FIRST_SILENCE
-                self.silence += FIRST_SILENCE
-                if self._runs and silent >= self._limit:
-                    self._limit = min(2 * self._limit, LONGEST_SILENCE)
-                    silent = 0.0
+                now = self._used()
+                if self._events() != events:
+                    events, since, silent_since, limit = self._events(), now, now, FIRST_SILENCE
+                self.silence = now - silent_since
+                if self._runs and now - since >= limit:
                     self.asked = True
-                    self._stop()
+                    if self._events() == events:
+                        self._stop()
+                        since, limit = now, min(2 * limit, LONGEST_SILENCE)
+                    else:
+                        self.asked = False
+
+
+def _processor_time_of_this_thread() -> Callable[[], float]:
+    """Return a clock of the calling thread that others may read; of the process where needed."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        clock = time.pthread_getcpuclockid(threading.get_ident())
+        return lambda: time.clock_gettime(clock)
+    return time.process_time

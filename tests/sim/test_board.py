@@ -196,7 +196,12 @@ def test_the_same_boot_twice_is_the_same_to_the_last_digit(board: Board) -> None
     board.restore(snapshot)
     second = board.boot(cut="6-torn")
     assert board.snapshot() == left
-    assert second.seconds == pytest.approx(first.seconds)
+    assert second.seconds == first.seconds
+    assert [op.address for op in second.operations] == [op.address for op in first.operations]
+
+
+def test_counting_twice_gives_the_same_number(board: Board) -> None:
+    assert board.boot(count=True).instructions == board.boot(count=True).instructions
 
 
 def test_the_application_is_heard_for_the_time_asked(board: Board) -> None:
