@@ -61,6 +61,25 @@ def test_a_poisoned_word_raises_a_bus_fault_with_its_address(board: Board) -> No
     assert "BUS_FAULT PRECISERR" in report.faults[0]
 
 
+def test_a_poisoned_word_is_met_by_a_run_that_is_not_strict_too(board: Board) -> None:
+    board.flash.plant(DATA_AT, Word.POISONED)
+    report = run(board, "void main(void) { print_hex(REG(0x081E0000u)); }", strict=False)
+    assert report.uart == "hard fault\n"
+
+
+def test_a_word_poisoned_on_the_way_is_met_by_a_run_that_is_not_strict_too(board: Board) -> None:
+    body = """
+    static const uint32_t d[8];
+    void main(void) {
+        unlock(1);
+        program(1, 0x081E0000u, d); program(1, 0x081E0000u, d);
+        FLASH_SR(1);
+        print_hex(REG(0x081E0000u));
+    }
+    """
+    assert run(board, body, strict=False).uart == "hard fault\n"
+
+
 def test_a_bus_fault_that_is_not_enabled_becomes_a_hard_fault(board: Board) -> None:
     board.flash.plant(DATA_AT, Word.POISONED)
     body = """
