@@ -71,7 +71,7 @@ def build(body: str, *, at: int = 0x0800_0000, stack: int = 0x2001_FF00) -> dict
             return {
                 segment["p_paddr"]: segment.data()
                 for segment in ELFFile(file).iter_segments("PT_LOAD")
-                if segment["p_filesz"]
+                if segment["p_filesz"] and segment["p_paddr"] >= at
             }
 
 

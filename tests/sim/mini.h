@@ -15,7 +15,7 @@
 #define SCB_BFAR REG(0xE000ED38u)
 #define IWDG_KR REG(0x58004800u)
 #define BANK2 0x08100000u
-#define ITCM __attribute__((section(".itcm"), noinline, long_call))
+#define ITCM __attribute__((section(".itcm"), noinline))
 
 void reset(void);
 void main(void);
