@@ -260,6 +260,11 @@ install_update(const struct update *update, struct marks *marks)
 {
     struct job job = { update, marks, 0 };
     machine_long_work();
+    // Whatever led here: floor and header are read and judged once more.
+    if (marks_differ(marks) ||
+        update_recheck(update, &marks->newest) != STAGED_AUTHENTIC) {
+        machine_panic();
+    }
     make_room_early(marks);
     enum reason reason = announce(&job);
     if (reason == REASON_NONE) {

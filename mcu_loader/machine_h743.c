@@ -84,30 +84,14 @@ stop_interrupts(void)
     SCB_SHCSR = 0; // every fault is a HardFault
 }
 
-static void
-clean_data_cache(void)
-{
-    SCB_CSSELR = 0;
-    barrier();
-    const uint32_t geometry = SCB_CCSIDR;
-    const uint32_t sets = (geometry >> 13 & 0x7fffu) + 1;
-    for (uint32_t set = 0; set < sets; set++) {
-        for (uint32_t way = 0; way < 4; way++) {
-            SCB_DCCISW = way << 30 | set << 5;
-        }
-    }
-}
-
+// Without writing back what an earlier program left in the data cache: nobody
+// waits for it, and whoever switches that cache on next invalidates it first.
 static void
 stop_caches(void)
 {
-    const uint32_t on = SCB_CCR;
     barrier();
-    SCB_CCR = on & ~(CCR_DC | CCR_IC);
+    SCB_CCR &= ~(CCR_DC | CCR_IC);
     barrier();
-    if (on & CCR_DC) {
-        clean_data_cache();
-    }
     SCB_ICIALLU = 0;
     barrier();
 }

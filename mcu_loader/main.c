@@ -62,13 +62,13 @@ same_update(void)
 static uint32_t
 look_at_staging(enum reason *reason)
 {
-    uint32_t staged = update_look(&update, &marks.newest, reason);
-    for (uint32_t look = 1; look < LOOKS_WHILE_INSTALLING &&
-                            staged != STAGED_AUTHENTIC &&
-                            marks.newest.state == STATE_INSTALLING;
-         look++) {
+    uint32_t looks_left = LOOKS_WHILE_INSTALLING;
+    uint32_t staged;
+    do {
         staged = update_look(&update, &marks.newest, reason);
-    }
+        looks_left--;
+    } while (staged != STAGED_AUTHENTIC && looks_left &&
+             marks.newest.state == STATE_INSTALLING);
     return staged;
 }
 
@@ -150,7 +150,7 @@ loader_main(void)
         }
         marks_refuse(&marks, reason, &update.message.header);
         install_clear_staging();
-        boot(action, reason, facts.app);
+        verdict = BOOT_APP;
     }
     if (verdict == BOOT_APP) {
         boot(action, reason, facts.app);

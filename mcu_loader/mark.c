@@ -155,8 +155,9 @@ start_anew(struct marks *marks)
     return -1;
 }
 
-void
-marks_open(struct marks *marks)
+// Only reads. 0 if emptying the sector was interrupted.
+NODISCARD static int
+look(struct marks *marks)
 {
     struct mark_record carried;
     memset(marks, 0, sizeof *marks);
@@ -170,16 +171,33 @@ marks_open(struct marks *marks)
     }
     if (find_carried(&carried) ||
         (!nothing && carried.sequence < marks->newest.sequence)) {
+        return -1;
+    }
+    memcpy(&marks->newest, &carried, sizeof carried);
+    return 0;
+}
+
+void
+marks_open(struct marks *marks)
+{
+    if (look(marks)) {
         return;
     }
     // The sector was perhaps half erased: what it holds may be old or fade.
     // A fresh copy first, because the one just read may have been cut; with
     // every slot used up it has to do.
-    memcpy(&marks->newest, &carried, sizeof carried);
-    (void)!write_carry(&carried);
+    (void)!write_carry(&marks->newest);
     if (start_anew(marks)) {
         marks->next_slot = SLOTS; // worn out: what is known still counts
     }
+}
+
+uint32_t
+marks_differ(const struct marks *marks)
+{
+    struct marks again;
+    (void)!look(&again);
+    return mem_differs(&again.newest, &marks->newest, sizeof again.newest);
 }
 
 int

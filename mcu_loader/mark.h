@@ -22,6 +22,9 @@ struct marks {
 // Finds the newest record; finishes an interrupted emptying.
 void marks_open(struct marks *marks);
 
+// 0 if flash, asked again, still gives the same newest record.
+NODISCARD uint32_t marks_differ(const struct marks *marks);
+
 // Writes `record` as the newest one; sequence and crc are filled in here.
 NODISCARD int marks_append(struct marks *marks, struct mark_record *record);
 

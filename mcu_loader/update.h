@@ -33,6 +33,11 @@ struct chunk {
 uint32_t update_look(struct update *update,
                      const struct mark_record *newest, enum reason *reason);
 
+// Judges the header once more, from scratch: STAGED_AUTHENTIC or not. For the
+// one who is about to erase something.
+uint32_t update_recheck(const struct update *update,
+                        const struct mark_record *newest);
+
 // Plain and authentic in `chunk`, or not REASON_NONE and nothing in it.
 NODISCARD enum reason update_open_chunk(const struct update *update,
                                         uint32_t index, struct chunk *chunk);
