@@ -115,12 +115,12 @@ class Flash:
         sector_start = address - (address - cells.span.start) % SECTOR_SIZE
         if sector_start in self.faults.never_verifies:
             data = bytes((data[0] ^ 0x80,)) + data[1:]
-        rng = self._rng(address)
+        chance = self._chance(address)
 
         def tear() -> None:
             if virgin:
                 cells.set_word(word, b"\xff" * FLASH_WORD, Word.BLANK)
-            cells.tear_program(word, data, rng)
+            cells.tear_program(word, data, Random(chance))
 
         self._operate(
             FlashOp(
@@ -173,7 +173,7 @@ class Flash:
     def _erase(self, cells: Cells, sectors: list[int], kind: OpKind) -> Callable[[], None]:
         address = cells.span.start + sectors[0] * SECTOR_SIZE
         before = cells.snapshot()
-        rng = self._rng(address)
+        chance = self._chance(address)
 
         def erase() -> None:
             for sector in sectors:
@@ -181,6 +181,7 @@ class Flash:
 
         def tear() -> None:
             cells.restore(before)
+            rng = Random(chance)
             for sector in sectors:
                 cells.tear_erase(sector, rng)
 
@@ -203,9 +204,9 @@ class Flash:
         if cut is not None:
             raise PowerCut(cut)
 
-    def _rng(self, address: int) -> Random:
-        """Return the chance of one operation: the same for the same seed, count and address."""
-        return Random(f"{self.seed} {len(self.operations) + 1} {address:08x}")
+    def _chance(self, address: int) -> str:
+        """Return the seed of one operation: the same for the same board seed, count and address."""
+        return f"{self.seed} {len(self.operations) + 1} {address:08x}"
 
     # -- power and copies -------------------------------------------------------------------------
 
