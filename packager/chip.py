@@ -11,7 +11,7 @@ KIB = 1024
 SECTOR_SIZE = 128 * KIB
 """Unit of erase in bytes (RM0433 4.3.10)."""
 FLASH_WORD = 32
-"""Unit of program in bytes: 256 bits with one ECC, programmed once between erases (RM0433 4.3.9)."""
+"""Unit of program in bytes: 256 bits, one ECC, programmed once between erases (RM0433 4.3.9)."""
 DEV_ID = 0x450
 """DBGMCU_IDCODE.DEV_ID of the H742/743/753."""
 BOOT_ADDRESS = 0x0800_0000
@@ -55,7 +55,7 @@ class Chip(NamedTuple):
 
     @property
     def chip_id(self) -> int:
-        """The ``chip`` field of header and info block: flash KiB in the upper half, DEV_ID below."""
+        """The ``chip`` field of header and info block: flash KiB above, DEV_ID in the lower half."""
         return self.flash_kib << 16 | DEV_ID
 
     @property

@@ -24,7 +24,7 @@ from packager.loader_build import build_loader
 from packager.packing import pack
 from packager.resources import layouts
 from packager.sim.board import Board, BootReport, Outcome
-from packager.sim.operations import Flavour, FlashOp, OpKind
+from packager.sim.operations import FlashOp, Flavour, OpKind
 from packager.update_file import read_update_file
 
 LAYOUT_FILE = "h743zi_app_bank2.yaml"

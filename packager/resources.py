@@ -23,8 +23,10 @@ def layouts() -> Path:
 
 
 def build_folder() -> Path:
-    """Return the folder for what is fetched and built once: ``build/`` in a checkout (git ignores
-    it), the user's cache otherwise."""
+    """Return the folder for what is fetched and built once.
+
+    That is ``build/`` in a checkout, where git ignores it, and the user's cache otherwise.
+    """
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / "build"

@@ -1,7 +1,7 @@
 """A power cut at every flash operation of an install, on the shipped binary; then power on.
 
-A failure prints the cut as an id like ``137-torn``; ``splitflash sim boot --cut`` takes it. The sweeps
-boot without a look at every single load; the undisturbed boots of the other tests look.
+A failure prints the cut as an id like ``137-torn``; ``splitflash sim boot --cut`` takes it. The
+sweeps boot without a look at every single load; the undisturbed boots of the other tests look.
 """
 
 from __future__ import annotations
