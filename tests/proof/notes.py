@@ -1,0 +1,72 @@
+"""What the marks of a device say, read without any code of the loader or the packager's readers."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+from packager.format import CARRY_SIZE, RECORD_SIZE
+from packager.layout import Layout
+from packager.records import AppState, RecordType
+from packager.sim.board import Board
+
+_TYPES = {int(kind) for kind in RecordType}
+_ENOUGH_BLANK = 16
+_BLANK = b"\xff" * RECORD_SIZE
+
+
+class Note(NamedTuple):
+    """One valid record."""
+
+    kind: int
+    sequence: int
+    floor_counter: int
+    floor_version: int
+    version: int
+    counter: int
+    image_size: int
+    update_id: bytes
+    digest: bytes
+    state: int
+    reason: int
+    refused_run: int
+
+    @property
+    def floor(self) -> tuple[int, int]:
+        """What a later update must not be below."""
+        return self.floor_counter, self.floor_version
+
+
+NOTHING = Note(0, 0, 0, 0, 0, 0, 0, b"", b"", int(AppState.NONE), 0, 0)
+
+
+def parse(raw: bytes) -> Note | None:
+    """Return the record in 128 bytes, if there is one."""
+    if int.from_bytes(raw[:4], "little") not in _TYPES:
+        return None
+    if zlib.crc32(raw[:124]) != int.from_bytes(raw[124:], "little"):
+        return None
+    head = struct.unpack_from("<7I", raw)
+    state, reason, run = struct.unpack_from("<3I", raw, 100)
+    return Note(*head, raw[32:64], raw[64:96], state, reason, run)
+
+
+def newest(board: Board, layout: Layout) -> Note:
+    """Return the record with the highest sequence in marks and carry area."""
+    best, blank = NOTHING, 0
+    marks = board.flash.peek(layout.marks.start, layout.marks.size)
+    for at in range(0, len(marks), RECORD_SIZE):
+        raw = marks[at : at + RECORD_SIZE]
+        blank = blank + 1 if raw == _BLANK else 0
+        if blank > _ENOUGH_BLANK:
+            break
+        note = parse(raw)
+        if note is not None and note.sequence >= best.sequence:
+            best = note
+    carry = board.flash.peek(layout.app.end - CARRY_SIZE, CARRY_SIZE)
+    for at in range(0, CARRY_SIZE, RECORD_SIZE):
+        note = parse(carry[at : at + RECORD_SIZE])
+        if note is not None and note.sequence >= best.sequence:
+            best = note
+    return best
