@@ -9,21 +9,23 @@
 static const char *
 action_text(uint32_t action)
 {
-    static const char *const texts[] = {
-        "nothing", "booted", "installed an update", "refused an update",
-        "found its update already installed",
-    };
-    return action < sizeof texts / sizeof *texts ? texts[action] : "?";
+    switch ((enum splitflash_action)action) {
+    case SPLITFLASH_ACTION_BOOTED:
+        return "booted";
+    case SPLITFLASH_ACTION_INSTALLED:
+        return "installed an update";
+    case SPLITFLASH_ACTION_REFUSED:
+        return "refused an update";
+    case SPLITFLASH_ACTION_ALREADY_INSTALLED:
+        return "found its update already installed";
+    }
+    return "?";
 }
 
-int
-main(void)
+static void
+tell(const struct splitflash_result *result)
 {
-    const volatile struct splitflash_result *result =
-        (const volatile struct splitflash_result *)SPLITFLASH_RESULT_RECORD;
-
-    console_init();
-    console_text("example application 2.0.0\nthe loader ");
+    console_text("the loader ");
     console_text(action_text(result->action));
     console_text(", installed version ");
     console_version(result->version);
@@ -31,6 +33,23 @@ main(void)
     console_number(result->security_counter);
     console_text(", reason ");
     console_number(result->reason);
+    if (result->reason == SPLITFLASH_REASON_PAYLOAD_DIGEST) {
+        console_text(": the drop was interrupted, drop the file again");
+    }
     console_text("\n");
+}
+
+int
+main(void)
+{
+    const struct splitflash_result *result = splitflash_read_result();
+
+    console_init();
+    console_text("example application 2.0.0\n");
+    if (result) {
+        tell(result);
+    } else {
+        console_text("started without the loader\n");
+    }
     return 0;
 }
