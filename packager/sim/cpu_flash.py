@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 u: Any = unicorn
 _SICK = re.compile(b"[^\x00-\x01]+")
+_IT_STATE = 0x0600_FC00
+"""EPSR.IT. The emulator notes it before it calls a hook inside an IT block and never clears it
+again, so that the first instructions of the next block would be taken for conditional ones. Inside
+the running block the note is not used: the translator knows by itself."""
 _GAP_WORDS = 64
 """Sick words closer than this many words share one hook."""
 
@@ -129,6 +133,9 @@ class FlashPort:
                 or flash.intrusion
             ):
                 self._read_with_care(bank, address, size)
+            state = uc.reg_read(arm.UC_ARM_REG_XPSR)
+            if state & _IT_STATE:
+                uc.reg_write(arm.UC_ARM_REG_XPSR, state & ~_IT_STATE)
 
         return on_read
 

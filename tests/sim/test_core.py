@@ -486,3 +486,23 @@ def test_a_computation_without_any_access_ends_by_itself(board: Board) -> None:
     }
     """
     assert run(board, body).uart == "done"
+
+
+def test_a_load_inside_an_it_block_leaves_the_instructions_after_it_unconditional(
+    board: Board,
+) -> None:
+    body = """
+    __attribute__((naked, noinline)) static uint32_t after(uint32_t value) {
+        __asm volatile("adds r0, r0, #1\\n adds r0, r0, #1\\n adds r0, r0, #1\\n bx lr");
+    }
+    __attribute__((naked, noinline)) static uint32_t before(uint32_t at, uint32_t one) {
+        __asm volatile("push {r4, lr}\\n cmp r1, #4\\n itte ls\\n"
+                       "ldrls r2, [r0]\\n ldrls r3, [r0, #4]\\n ldrhi r2, [r0, #8]\\n"
+                       "bl after_it\\n pop {r4, pc}");
+    }
+    __asm(".thumb_func\\n.type after_it, %function\\nafter_it:\\n"
+          "adds r0, r2, #1\\n adds r0, r0, #1\\n adds r0, r0, #1\\n bx lr");
+    void main(void) { print_hex(after(0)); print_hex(before(0x081E0000u, 1)); }
+    """
+    board.program({DATA_AT: (0x10).to_bytes(4, "little") + bytes(28)})
+    assert run(board, body).uart == "00000003\n00000013\n"
