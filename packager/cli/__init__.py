@@ -116,6 +116,8 @@ LAYOUT_OPTION = click.option(
     "--layout",
     "layout_path",
     required=True,
+    envvar="SPLITFLASH_LAYOUT",
+    show_envvar=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="Flash layout of the product (YAML).",
 )
@@ -123,6 +125,8 @@ KEYS_OPTION = click.option(
     "--keys",
     "keys_dir",
     required=True,
+    envvar="SPLITFLASH_KEYS",
+    show_envvar=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Key folder made by keygen.",
 )

@@ -19,6 +19,8 @@ from packager.layout import Layout, load_layout
 _DEVICE = click.option(
     "--device",
     metavar="usb:BUS-PORT|sim:BOARD",
+    envvar="SPLITFLASH_DEVICE",
+    show_envvar=True,
     help="Which device, when there are several; sim: takes a virtual board from its file.",
 )
 _LAYOUT = click.option(
