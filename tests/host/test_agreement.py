@@ -1,0 +1,88 @@
+"""The host build does what the shipped binaries do: same operations, same flash, cut for cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import workshop
+from proof import chains
+from proof.product import HOST, ONE, TWO, Product
+from proof.stories import BY_NAME
+
+from packager.sim.board import Board, BootReport
+from packager.sim.cells import Word
+
+SAMPLE = (
+    ("install 1 KiB", "none"),
+    ("install 1 KiB", "6-torn"),
+    ("install 1 KiB", "9-torn+30-torn+44-torn"),
+    ("install 1 KiB", "46-after+1-torn"),
+    ("install 1 KiB", "3-torn+47-torn+1-torn+2-torn"),
+    ("first sector is equal", "9-torn"),
+    ("app shrinks by a sector", "52-torn"),
+    ("refused header", "2-torn+5-torn"),
+    ("corrupt app is repaired", "5-torn+20-after"),
+    ("marks nearly full", "5-torn+5-torn"),
+    ("marks nearly full, carry used up", "6-torn+9-torn"),
+)
+
+
+@pytest.fixture(scope="module")
+def products(session_folder: Path) -> dict[str, Product]:
+    return {name: Product.new(name, session_folder / "agree" / name) for name in (ONE, TWO)}
+
+
+@pytest.mark.parametrize("tool", ["gcc", "zig"])
+@pytest.mark.parametrize(("name", "chain"), SAMPLE)
+def test_a_chain_of_cuts_leaves_the_same_flash_on_the_host_and_on_the_shipped_binary(
+    products: dict[str, Product], name: str, chain: str, tool: str
+) -> None:
+    story = BY_NAME[name]
+    product = products[story.layout]
+    here = story.prepare(product, HOST, 3).watched.board
+    chip = story.prepare(product, workshop.needs(tool), 3).watched.board
+
+    for cut in (*chains.parse(chain), None, None):
+        on_host, on_chip = here.boot(cut=cut), chip.boot(cut=cut, strict=False)
+
+        assert on_host.outcome is on_chip.outcome, cut
+        assert log(on_host) == log(on_chip), cut
+        assert content(here, product) == content(chip, product), cut
+
+
+def test_boots_of_the_host_build_do_not_know_of_each_other(products: dict[str, Product]) -> None:
+    board = BY_NAME["install 1 KiB"].prepare(products[ONE], HOST, 0).watched.board
+    before = board.snapshot()
+    first = log(board.boot())
+    board.restore(before)
+
+    assert log(board.boot()) == first
+
+
+def log(report: BootReport) -> list[tuple[str, int, bool]]:
+    return [(str(op.kind), op.address, op.virgin) for op in report.operations]
+
+
+def content(board: Board, product: Product) -> list[tuple[bytes, bytes, dict[int, int]]]:
+    """Return all flash but the loader's sector, with the health of its words.
+
+    Poison of the emulator's own making is nowhere, so the garbage in poisoned words agrees too.
+    """
+    taken = []
+    loader = product.layout.loader.size
+    for number, cells in enumerate(board.flash.banks):
+        skip = 0 if number else loader
+        taken.append((bytes(cells.content[skip:]), bytes(cells.states[skip // 32 :]), cells.weak))
+    return taken
+
+
+def test_the_comparison_sees_a_word_that_only_one_of_the_boards_lost(
+    products: dict[str, Product],
+) -> None:
+    story = BY_NAME["install 1 KiB"]
+    one, other = (story.prepare(products[ONE], HOST, 0).watched.board for _ in range(2))
+    assert content(one, products[ONE]) == content(other, products[ONE])
+    other.flash.plant(products[ONE].layout.marks.start, Word.CORRECTED)
+
+    assert content(one, products[ONE]) != content(other, products[ONE])
