@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,9 @@ RENAMED = tuple(f"-D{name}=own_{name}" for name in ("memcpy", "memmove", "memset
 """The loader's memory functions, out of the way of those the sanitizer watches."""
 _DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
 _TALLY = re.compile(r"^TALLY none (\d+) authentic (\d+)(.*)$", re.MULTILINE)
-_FINDING = re.compile(r"^(WRONGLY ACCEPTED|BROKEN PROMISE|SUMMARY|.*runtime error).*$", re.MULTILINE)
+_FINDING = re.compile(
+    r"^(WRONGLY ACCEPTED|BROKEN PROMISE|SUMMARY|.*runtime error).*$", re.MULTILINE
+)
 _LAST_COUNT = re.compile(r"^#(\d+)", re.MULTILINE)
 
 
@@ -126,9 +129,7 @@ class Product:
 
     @property
     def loader_keys(self) -> LoaderKeys:
-        return LoaderKeys(
-            tuple(VerifyKey("fuzz", key.public) for key in self.signing), self.device
-        )
+        return LoaderKeys(tuple(VerifyKey("fuzz", key.public) for key in self.signing), self.device)
 
     def config(self) -> str:
         """Return ``config.c`` as the packager generates it."""
@@ -376,9 +377,9 @@ def verdicts_of(program: Path, inputs: list[Path], folder: Path) -> list[tuple[s
     command = [str(program), f"--verdicts={out}", *map(str, inputs)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line.split() for line in out.read_text().splitlines()]
-    assert len(lines) == len(inputs)
-    return [(answers[staged], Reason(int(reason))) for staged, reason in lines]
+    lines = (line.split() for line in out.read_text().splitlines())
+    said = {int(crc, 16): (answers[staged], Reason(int(why))) for crc, staged, why in lines}
+    return [said[zlib.crc32(path.read_bytes())] for path in inputs]
 
 
 def _record(kind: RecordType, sequence: int) -> MarkRecord:
