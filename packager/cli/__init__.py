@@ -130,3 +130,16 @@ KEYS_OPTION = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Key folder made by keygen.",
 )
+TOOLCHAIN_OPTION = click.option(
+    "--toolchain",
+    type=click.Choice(["gcc", "zig"]),
+    help="Compiler; arm-none-eabi-gcc when installed, else zig.",
+)
+FOLDER_OPTION = click.option(
+    "-o",
+    "--output",
+    "directory",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files; made if it is missing.",
+)

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
+from packager.cli import TOOLCHAIN_OPTION
+
 
 @click.command()
-@click.option(
-    "--toolchain",
-    type=click.Choice(["gcc", "zig"]),
-    help="Compiler; arm-none-eabi-gcc when installed, else zig.",
-)
+@TOOLCHAIN_OPTION
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),

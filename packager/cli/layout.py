@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from packager.cli import FOLDER_OPTION
 from packager.layout import load_layout
 
 _LAYOUT = click.argument(
@@ -39,14 +40,7 @@ def show(layout_path: Path) -> None:
 
 @layout.command()
 @_LAYOUT
-@click.option(
-    "-o",
-    "--output",
-    "directory",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the files.",
-)
+@FOLDER_OPTION
 def export(layout_path: Path, directory: Path) -> None:
     """Write a GNU ld MEMORY fragment and a C header for the application."""
     from packager.export import export_layout

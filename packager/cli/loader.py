@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from packager.cli import KEYS_OPTION, LAYOUT_OPTION
+from packager.cli import FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
 
 @click.group()
@@ -17,20 +17,9 @@ def loader() -> None:
 @loader.command()
 @LAYOUT_OPTION
 @KEYS_OPTION
-@click.option(
-    "-o",
-    "--output",
-    "directory",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the loader; its files hold a device key.",
-)
+@FOLDER_OPTION
 @click.option("--dev", is_flag=True, help="Development loader: boots an app that has no record.")
-@click.option(
-    "--toolchain",
-    type=click.Choice(["gcc", "zig"]),
-    help="Compiler; arm-none-eabi-gcc when installed, else zig.",
-)
+@TOOLCHAIN_OPTION
 @click.option(
     "--monocypher",
     type=click.Path(file_okay=False, path_type=Path),
