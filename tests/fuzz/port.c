@@ -39,6 +39,7 @@ port_reset(void)
     port.cut_at = 0;
     port.cut_flavour = 0;
     port.on_cut = 0;
+    port.may_panic = 0;
     port.failing_operation = 0;
     port_begin(0);
 }
@@ -263,6 +264,9 @@ machine_feed_watchdog(void)
 void
 machine_panic(void)
 {
+    if (port.may_panic && port.on_cut) {
+        longjmp(*port.on_cut, 2);
+    }
     finding("BROKEN PROMISE", "panics");
 }
 

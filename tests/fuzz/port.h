@@ -43,6 +43,7 @@ struct port {
     uint32_t cut_flavour; // 0 before, 1 torn, 2 after
     uint32_t noise;       // what a torn operation leaves
     jmp_buf *on_cut;
+    int may_panic; // starting over is legal: then it goes on at on_cut too
     uint32_t failing_operation; // reports an error and leaves a torn word
 };
 
