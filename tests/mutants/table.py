@@ -1,0 +1,418 @@
+"""Loaders that are broken on purpose, each with the story that notices.
+
+A mutant is a few textual changes of a copy of ``mcu_loader/``; each pattern must occur exactly once
+there. Where the loader asks a question twice, a mutant takes both answers away. All but one still
+install a good update and start it: what they lack shows only in the story named beside them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from acceptance import test_stories as stories
+from workshop import Workshop
+
+Story = Callable[[Workshop], None]
+
+
+class Edit(NamedTuple):
+    """One change: this text of this file becomes that."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """A broken loader and the story that it fails."""
+
+    name: str
+    killed_by: Story
+    edits: tuple[Edit, ...]
+    installs: bool = True
+    """It still installs a good update and starts it."""
+
+
+class SourceMovedOnError(Exception):
+    """The loader no longer reads as a mutant expects it to: adjust the mutant."""
+
+
+def broken_copy(mutant: Mutant, sources: Path, folder: Path) -> Path:
+    """Copy the sources to ``folder`` and break the copy; return it.
+
+    Raises:
+        SourceMovedOnError: a pattern does not occur exactly once.
+    """
+    shutil.copytree(sources, folder, ignore=shutil.ignore_patterns("examples", "*.md"))
+    for file, old, new in mutant.edits:
+        path = folder / file
+        text = path.read_text()
+        if text.count(old) != 1:
+            raise SourceMovedOnError(
+                f"mutant '{mutant.name}' expects once in mcu_loader/{file}, found"
+                f" {text.count(old)} times:\n{old}\nmove tests/mutants/table.py along"
+            )
+        path.write_text(text.replace(old, new))
+    return folder
+
+
+def mutant(name: str, killed_by: Story, *edits: tuple[str, str, str]) -> Mutant:
+    return Mutant(name, killed_by, tuple(Edit(*edit) for edit in edits))
+
+
+_READ_BACK = "    return flash_compare(address, data, size);\n}"
+_CONFIRMED = """\
+    if (app_check(&record, BOOT_CHECK_DIGEST) != APP_VALID ||
+        app_check(&record, BOOT_CHECK_CRC) != APP_VALID) {"""
+_CONFIRM = "    record.image_crc = app_crc(record.image_size);\n"
+_MISSING_RECORD = """\
+    // cut here: either still the old state with the old app, or installing
+    return marks_append(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;"""
+_CHUNK_REFUSED = """\
+                  update->cek, nonce, aad, sizeof aad)) {
+        return REASON_CHUNK_TAG;"""
+_SIZES_USED = """\
+    return header->payload_size <= info_block.staging.size - HEADER_SIZE &&
+           header->payload_size >= image &&
+           header->payload_size - image == tags;"""
+
+MUTANTS = (
+    mutant(
+        "clears the header before it has verified",
+        stories.test_a_cut_near_the_end_of_an_install_never_loses_the_update,
+        ("install.c", _CONFIRM, "    install_clear_staging();\n" + _CONFIRM),
+    ),
+    mutant(
+        "does not read back what it appends to the marks",
+        stories.test_marks_that_take_no_record_right_never_cost_the_app,
+        ("flash_h743.c", _READ_BACK, "    return FLASH_OK;\n}"),
+    ),
+    mutant(
+        "does not read back the app area at all",
+        stories.test_a_sector_that_reads_back_wrong_is_never_called_installed,
+        ("flash_h743.c", _READ_BACK, "    return FLASH_OK;\n}"),
+        (
+            "install.c",
+            "? flash_compare(address, update_chunk.data, padded)\n",
+            "? FLASH_OK\n",
+        ),
+        ("install.c", _CONFIRMED, "    if (0) {"),
+    ),
+    mutant(
+        "says installed before it has verified",
+        stories.test_the_marks_never_say_installed_before_all_of_the_app_reads_right,
+        (
+            "install.c",
+            _CONFIRMED,
+            "    if (marks_append(job->marks, &record)) {\n"
+            "        return REASON_MARKS_FULL;\n    }\n" + _CONFIRMED,
+        ),
+    ),
+    mutant(
+        "writes no installing record",
+        stories.test_a_cut_install_whose_update_is_lost_never_runs_a_mixed_app,
+        ("install.c", _MISSING_RECORD, "    return REASON_NONE;"),
+    ),
+    mutant(
+        "starts an app that is being installed",
+        stories.test_a_cut_install_whose_update_is_lost_never_runs_a_mixed_app,
+        (
+            "decide.c",
+            "{ STAGED_NONE,      STATE_INSTALLING, ANY, ANY,       STAY     },",
+            "{ STAGED_NONE,      STATE_INSTALLING, ANY, ANY,       BOOT_APP },",
+        ),
+        (
+            "app.c",
+            "    if (record->state != STATE_INSTALLED) {\n        return unmarked_app(record);",
+            "    if (record->state == STATE_NONE) {\n        return unmarked_app(record);",
+        ),
+        (
+            "app.c",
+            "    return record->state == STATE_INSTALLED ||\n",
+            "    return record->state != STATE_NONE ||\n",
+        ),
+    ),
+    mutant(
+        "erases on the word of an installing record it merely found",
+        stories.test_a_record_that_fades_after_a_cut_never_lets_a_mixed_app_run,
+        (
+            "install.c",
+            "if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {",
+            "if (newest->state == STATE_INSTALLING) {",
+        ),
+    ),
+    mutant(
+        "skips a sector that reads equal without trusting it",
+        stories.test_a_last_word_that_fades_later_never_ends_in_a_dead_app,
+        ("install.c", "    return (job->trusted >> sector & 1u) &&\n", "    return\n"),
+    ),
+    mutant(
+        "clears a refused update away while it is installing",
+        stories.test_a_refused_update_is_kept_while_the_app_area_is_in_pieces,
+        (
+            "decide.c",
+            "{ STAGED_REFUSED,   STATE_INSTALLING, ANY, ANY,       STAY     },",
+            "{ STAGED_REFUSED,   STATE_INSTALLING, ANY, ANY,       CLEAR    },",
+        ),
+    ),
+    mutant(
+        "empties the marks without a carried copy",
+        stories.test_a_cut_while_the_marks_are_emptied_never_loses_the_floor,
+        ("mark.c", "write_carry(&marks->newest) ? -1 : start_anew(marks)", "start_anew(marks)"),
+    ),
+    mutant(
+        "appends to a slot that is in use",
+        stories.test_no_flash_word_is_programmed_twice_whatever_lies_in_the_marks,
+        (
+            "mark.c",
+            "while (marks->next_slot < SLOTS && is_used(marks->next_slot)) {",
+            "while (marks->next_slot < SLOTS && looks_used(marks->next_slot)) {",
+        ),
+        (
+            "mark.c",
+            "static int\nis_used(uint32_t slot)",
+            "static __attribute__((unused)) int\nis_used(uint32_t slot)",
+        ),
+    ),
+    mutant(
+        "notes refusals for ever",
+        stories.test_a_bad_update_that_is_dropped_for_ever_does_not_fill_the_marks,
+        ("mark.c", "    if (run >= REFUSALS_KEPT) {", "    if (run >= 1000000u) {"),
+    ),
+    mutant(
+        "gives a failing flash operation one chance",
+        stories.test_one_operation_that_fails_is_tried_again,
+        ("install.c", "#define ATTEMPTS 3u", "#define ATTEMPTS 1u"),
+    ),
+    mutant(
+        "reads staging with plain loads",
+        stories.test_a_torn_header_costs_nothing,
+        ("flash_h743.c", '    __asm__ volatile("cpsid f" ::: "memory");\n', ""),
+        ("flash_h743.c", "    SCB_CCR = ccr | CCR_BFHFNMIGN;\n", ""),
+    ),
+    mutant(
+        "trusts the size fields",
+        stories.test_an_update_that_claims_more_than_the_areas_hold_is_refused_for_its_sizes,
+        (
+            "update.c",
+            "if (image == 0 || image > info_block.app.size - CARRY_SIZE) {",
+            "if (image == 0) {",
+        ),
+        ("update.c", _SIZES_USED, "    return header->payload_size - image == tags;"),
+    ),
+    mutant(
+        "takes a header without a good signature",
+        stories.test_a_forged_update_is_refused,
+        (
+            "update.c",
+            "return answer == ED25519_GOOD ? REASON_NONE",
+            "return answer != 1 ? REASON_NONE",
+        ),
+    ),
+    mutant(
+        "ignores the flag of the last chunk",
+        stories.test_an_update_without_its_last_chunk_is_refused,
+        (
+            "update.c",
+            _CHUNK_REFUSED,
+            """\
+                  update->cek, nonce, aad, sizeof aad)) {
+        aad[4] ^= 1;
+        if (aead_open(chunk->data, chunk->size, chunk->data + chunk->size,
+                      update->cek, nonce, aad, sizeof aad) == 0) {
+            return REASON_NONE;
+        }
+        return REASON_CHUNK_TAG;""",
+        ),
+    ),
+    mutant(
+        "opens no chunk before the app area is erased",
+        stories.test_a_wrong_chunk_is_refused_before_the_app_area_is_touched,
+        (
+            "update.c",
+            "        reason = check_image(update);\n",
+            "        (void)check_image;\n",
+        ),
+    ),
+    mutant(
+        "does not ask for zeros in reserved bytes",
+        stories.test_an_update_that_uses_what_is_reserved_is_refused,
+        (
+            "update.c",
+            "mem_differs_from(header->reserved, 0, sizeof header->reserved) ||",
+            "",
+        ),
+    ),
+    mutant(
+        "knows every flag",
+        stories.test_an_update_that_uses_what_is_reserved_is_refused,
+        (
+            "update.c",
+            "(header->flags & ~FLAG_ALLOW_DOWNGRADE)) {",
+            "0) {",
+        ),
+    ),
+    mutant(
+        "takes gaps in the recipients",
+        stories.test_an_update_that_uses_what_is_reserved_is_refused,
+        (
+            "update.c",
+            "if (!recipients_are_in_order(header)) {",
+            "if (header->flags > 1 && !recipients_are_in_order(header)) {",
+        ),
+    ),
+    mutant(
+        "takes any compression",
+        stories.test_an_update_that_uses_what_is_reserved_is_refused,
+        (
+            "update.c",
+            "if (header->compression_id) {",
+            "if (0) {",
+        ),
+    ),
+    mutant(
+        "takes any product",
+        stories.test_an_update_for_another_device_is_refused,
+        (
+            "update.c",
+            "if (mem_differs(header->product_id, info_block.product_id, 16)) {",
+            "if (0) {",
+        ),
+    ),
+    mutant(
+        "takes any chip",
+        stories.test_an_update_for_another_device_is_refused,
+        (
+            "update.c",
+            "if (header->chip != info_block.chip) {",
+            "if (0) {",
+        ),
+    ),
+    mutant(
+        "takes any layout",
+        stories.test_an_update_for_another_device_is_refused,
+        (
+            "update.c",
+            "if (mem_differs(header->layout_id, info_block.layout_id, 16)) {",
+            "if (0) {",
+        ),
+    ),
+    mutant(
+        "takes any app address",
+        stories.test_an_update_for_another_device_is_refused,
+        (
+            "update.c",
+            "if (header->app_address != info_block.app.start ||\n        ",
+            "if (",
+        ),
+    ),
+    mutant(
+        "accepts the installed counter with a lower version",
+        stories.test_what_was_installed_raises_the_floor,
+        (
+            "update.c",
+            "        header->version < newest->floor_version &&\n",
+            "        header->version == 0xffffffffu &&\n",
+        ),
+    ),
+    mutant(
+        "does not raise the counter of the floor",
+        stories.test_what_was_installed_raises_the_floor,
+        (
+            "install.c",
+            "        record.floor_counter = record.security_counter;\n",
+            "        (void)0;\n",
+        ),
+    ),
+    mutant(
+        "compares counters as signed numbers",
+        stories.test_counters_are_compared_as_they_are_around_2_to_the_31,
+        (
+            "update.c",
+            "if (header->security_counter < newest->floor_counter) {",
+            "if ((int32_t)header->security_counter < (int32_t)newest->floor_counter) {",
+        ),
+    ),
+    mutant(
+        "trusts the published keys",
+        stories.test_a_loader_with_a_published_key_installs_nothing,
+        ("update.c", "i < published_key_count; i++", "i < published_key_count / 1000; i++"),
+    ),
+    mutant(
+        "starts the app whatever its checksum",
+        stories.test_an_app_that_changed_in_flash_is_not_started,
+        ("app.c", "    return crc ^ record->image_crc;", "    return crc & 0u;"),
+    ),
+    mutant(
+        "takes the installed app for sound when its update comes again",
+        stories.test_a_broken_app_is_repaired_by_dropping_its_own_update_again,
+        (
+            "main.c",
+            "? app_check(&marks.newest, BOOT_CHECK_DIGEST)\n                   : APP_INVALID",
+            "? APP_VALID\n                   : APP_INVALID",
+        ),
+    ),
+    mutant(
+        "starts the app without clearing what it refused",
+        stories.test_a_refused_update_is_cleared_away_and_noted_once,
+        (
+            "main.c",
+            "        install_clear_staging();\n        verdict = BOOT_APP;",
+            "        verdict = BOOT_APP;",
+        ),
+    ),
+    mutant(
+        "feeds no watchdog while it waits for the flash",
+        stories.test_a_running_watchdog_is_fed_while_flash_is_erased,
+        ("flash_h743.c", "IWDG_KR = IWDG_FEED;", "(void)IWDG_KR;"),
+    ),
+    mutant(
+        "feeds no watchdog while it computes",
+        stories.test_a_running_watchdog_is_fed_while_a_large_update_is_judged,
+        ("machine_h743.c", "    IWDG_KR = IWDG_FEED;", "    (void)IWDG_KR;"),
+    ),
+    mutant(
+        "writes flash whatever the supply",
+        stories.test_no_flash_operation_begins_before_the_supply_is_good,
+        ("flash_h743.c", "if (!(PWR_CSR1 & PWR_CSR1_PVDO)) {", "if (poll < SUPPLY_POLLS) {"),
+    ),
+    mutant(
+        "waits for the flash in flash",
+        stories.test_nothing_runs_from_a_bank_that_is_being_written,
+        (
+            "flash_h743.c",
+            '#define RAMFUNC __attribute__((section(".ramfunc"), noinline))',
+            "#define RAMFUNC __attribute__((noinline))",
+        ),
+    )._replace(installs=False),
+    mutant(
+        "leaves the MPU on for the app",
+        stories.test_an_app_finds_the_core_as_after_reset,
+        ("machine_h743.c", "    MPU_CTRL = 0;\n    barrier();\n", "    barrier();\n"),
+        # or the app could not even run
+        ("machine_h743.c", "{ 0x08000000, XN | READ_WRITE", "{ 0x08000000, READ_WRITE"),
+    ),
+    mutant(
+        "leaves the instruction cache on for the app",
+        stories.test_an_app_finds_the_core_as_after_reset,
+        ("machine_h743.c", "SCB_CCR &= ~(CCR_DC | CCR_IC);", "SCB_CCR &= ~CCR_DC;"),
+    ),
+    mutant(
+        "leaves its keys in RAM",
+        stories.test_no_secret_is_left_in_ram_when_the_app_is_entered,
+        ("machine_h743.c", '"ldr r3, =ram_end\\n\\t"', '"ldr r3, =ram_start\\n\\t"'),
+    ),
+    mutant(
+        "tells the app nothing of a refusal",
+        stories.test_the_application_is_told_what_happened_before_it_started,
+        ("main.c", "        action = ACTION_REFUSED;\n", ""),
+    ),
+    mutant(
+        "tells the app no reason",
+        stories.test_the_application_is_told_what_happened_before_it_started,
+        ("main.c", "    result.reason = reason;\n", "    (void)reason;\n"),
+    ),
+)
