@@ -91,6 +91,33 @@ def boot(board_path: Path, boot0: bool, seconds: float, cut: str | None) -> None
 
 @sim.command()
 @_BOARD
+@click.argument("chain", metavar="ID")
+@click.option("--keep", is_flag=True, help="Keep in BOARD what the boots did to its flash.")
+def replay(board_path: Path, chain: str, keep: bool) -> None:
+    """Cut the power again as ID says, then boot once more without a cut.
+
+    ID is what a failing sweep prints: 137-torn+12-before cuts the first boot at its 137th flash
+    operation and the second one before its 12th; 'none' only boots.
+    """
+    from packager.sim.board import Board
+    from packager.sim.operations import Cut
+
+    cuts = [] if chain == "none" else [Cut.parse(part) for part in chain.split("+")]
+    board = Board.load(board_path)
+    for cut in (*cuts, None):
+        report = board.boot(cut=cut)
+        click.echo(
+            f"{cut or 'no cut'}: {report.outcome.value}, {len(report.operations)} operations"
+        )
+        for line in (*report.resets, *report.faults):
+            click.echo(f"  {line}")
+    board.power_off()
+    if keep:
+        board.save(board_path)
+
+
+@sim.command()
+@_BOARD
 def info(board_path: Path) -> None:
     """Say what chip and ROM a board has, and what its option bytes are."""
     from packager.sim.board import Board

@@ -6,12 +6,11 @@ loader runs; what would be the application is where the boot ends.
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import _ctypes
 
 from packager.chip import Chip
 from packager.errors import SimulationFault
@@ -99,7 +98,7 @@ class HostBoard(Board):
         self.flash.on_operation = None
         if on_operation is not None:
             self.flash.on_operation = lambda op: on_operation(op, self)
-        resets = []
+        resets: list[str] = []
         end = self._run_loader()
         while end == _RESET and len(resets) < RESETS_BEFORE_PARKING:
             resets.append("reset")
@@ -143,7 +142,7 @@ class HostBoard(Board):
         try:
             cells = self.flash.cells_of(address)
             state = cells.sense(address - cells.span.start)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             return self._fails(error)
         return {Word.POISONED: _POISONED, Word.CORRECTED: _CORRECTED}.get(state, _OK)
 
@@ -155,7 +154,7 @@ class HostBoard(Board):
             flash.program(address, ctypes.string_at(data, 32))
         except PowerCut:
             return _POWER_CUT
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             return self._fails(error)
         return _OK
 
@@ -167,7 +166,7 @@ class HostBoard(Board):
             flash.erase_sector(address)
         except PowerCut:
             return _POWER_CUT
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             return self._fails(error)
         return _OK
 

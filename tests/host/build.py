@@ -63,7 +63,9 @@ def build_host(
         config = work / "config.c"
         config.write_text(render_config(describe(layout, keys, dev=False), keys))
         include = [f"-I{folder}" for folder in (HERE, root, library)]
-        jobs = [(root / part, WARNINGS) for part in CORE_SOURCES]
+        jobs: list[tuple[Path, tuple[str, ...]]] = [
+            (root / part, WARNINGS) for part in CORE_SOURCES
+        ]
         jobs += [(HERE / part, WARNINGS) for part in SEAMS]
         jobs += [(config, ()), (library / "monocypher.c", ("-w", *FLAGS))]
 

@@ -8,11 +8,12 @@ import pytest
 import workshop
 from proof import chains
 from proof.product import HOST, ONE, TWO, Product
+from proof.shipped import content, log
 from proof.stories import BY_NAME
 
-from packager.sim.board import Board, BootReport
 from packager.sim.cells import Word
 
+LOADER = 128 * 1024
 SAMPLE = (
     ("install 1 KiB", "none"),
     ("install 1 KiB", "6-torn"),
@@ -48,7 +49,7 @@ def test_a_chain_of_cuts_leaves_the_same_flash_on_the_host_and_on_the_shipped_bi
 
         assert on_host.outcome is on_chip.outcome, cut
         assert log(on_host) == log(on_chip), cut
-        assert content(here, product) == content(chip, product), cut
+        assert content(here, LOADER) == content(chip, LOADER), cut
 
 
 def test_boots_of_the_host_build_do_not_know_of_each_other(products: dict[str, Product]) -> None:
@@ -60,29 +61,12 @@ def test_boots_of_the_host_build_do_not_know_of_each_other(products: dict[str, P
     assert log(board.boot()) == first
 
 
-def log(report: BootReport) -> list[tuple[str, int, bool]]:
-    return [(str(op.kind), op.address, op.virgin) for op in report.operations]
-
-
-def content(board: Board, product: Product) -> list[tuple[bytes, bytes, dict[int, int]]]:
-    """Return all flash but the loader's sector, with the health of its words.
-
-    Poison of the emulator's own making is nowhere, so the garbage in poisoned words agrees too.
-    """
-    taken = []
-    loader = product.layout.loader.size
-    for number, cells in enumerate(board.flash.banks):
-        skip = 0 if number else loader
-        taken.append((bytes(cells.content[skip:]), bytes(cells.states[skip // 32 :]), cells.weak))
-    return taken
-
-
 def test_the_comparison_sees_a_word_that_only_one_of_the_boards_lost(
     products: dict[str, Product],
 ) -> None:
     story = BY_NAME["install 1 KiB"]
     one, other = (story.prepare(products[ONE], HOST, 0).watched.board for _ in range(2))
-    assert content(one, products[ONE]) == content(other, products[ONE])
+    assert content(one, LOADER) == content(other, LOADER)
     other.flash.plant(products[ONE].layout.marks.start, Word.CORRECTED)
 
-    assert content(one, products[ONE]) != content(other, products[ONE])
+    assert content(one, LOADER) != content(other, LOADER)

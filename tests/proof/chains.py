@@ -60,6 +60,4 @@ def single(strategy: str, operations: int) -> Iterator[Chain]:
 def random_chain(rng: Random, cuts: int, operations: int) -> Chain:
     """Return ``cuts`` cuts at random places; half of them early, where every boot comes by."""
     reach = (operations, min(operations, 24))
-    return tuple(
-        Cut(rng.randint(1, rng.choice(reach)), rng.choice(FLAVOURS)) for _ in range(cuts)
-    )
+    return tuple(Cut(rng.randint(1, rng.choice(reach)), rng.choice(FLAVOURS)) for _ in range(cuts))

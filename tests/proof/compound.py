@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from random import Random
 
+from packager.chip import FLASH_WORD
+from packager.records import AppState
+from packager.sim.board import Outcome
+from packager.sim.cells import Word
+from packager.sim.operations import Cut, Flavour, OpKind
 from proof import chains
 from proof.chains import Chain
 from proof.stories import TINY, Scene, Stage, Story
 from proof.sweeps import CUTS, NESTED, SHIPPED, fade
 from proof.tally import Tally
 from proof.watch import ViolationError, Watched
-
-from packager.chip import FLASH_WORD
-from packager.records import AppState
-from packager.sim.board import Outcome
-from packager.sim.cells import Word
-from packager.sim.operations import Cut, Flavour, OpKind
 
 EARLY = 12
 """Operations a brown-out lets through at most."""
@@ -33,6 +32,10 @@ class Acts:
         self.other = product.release("other", "5.0.0", 5, product.image(TINY, 55))
         self.begins_with = product.releases[self.watched.newest().digest]
         self.start = self.watched.moment()
+        self.watched.board.program({self.watched.layout.staging.start: b"\xff" * FLASH_WORD})
+        self.is_whole = self.watched.boot().outcome is Outcome.APP_RUNS
+        """Whether an app runs when nothing is staged."""
+        self.watched.back_to(self.start)
         self.operations = len(self.watched.boot().operations)
         self.watched.back_to(self.start)
         self.tally = Tally()
@@ -69,7 +72,10 @@ class Acts:
 
         def act() -> None:
             self.watched.drop(self.other.update, cut)
-            self.watched.runs(self.watched.boot(), [*self.scene.good, self.begins_with, self.other])
+            report = self.watched.boot()
+            if self.is_whole:
+                may_run = [*self.scene.good, self.begins_with, self.other]
+                self.watched.runs(report, may_run)
             self.watched.drop(self.other.update)
             self.watched.runs(self.watched.boot(), [self.other])
 

@@ -47,9 +47,8 @@ def parse(raw: bytes) -> Note | None:
         return None
     if zlib.crc32(raw[:124]) != int.from_bytes(raw[124:], "little"):
         return None
-    head = struct.unpack_from("<7I", raw)
-    state, reason, run = struct.unpack_from("<3I", raw, 100)
-    return Note(*head, raw[32:64], raw[64:96], state, reason, run)
+    head, tail = struct.unpack_from("<7I", raw), struct.unpack_from("<3I", raw, 100)
+    return Note._make((*head, raw[32:64], raw[64:96], *tail))
 
 
 def newest(board: Board, layout: Layout) -> Note:

@@ -10,11 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from proof import chains, notes
-from proof.stories import Scene, Stage, Story
-from proof.tally import Tally
-from proof.watch import Harm, ViolationError, Watched
-
 from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.format import CARRY_SIZE, HEADER_SIZE
 from packager.records import AppState, RecordType
@@ -23,6 +18,10 @@ from packager.sim.cells import Word
 from packager.sim.faults import PlantedFaults
 from packager.sim.flash import Flash
 from packager.sim.operations import Cut, OpKind
+from proof import chains, notes
+from proof.stories import Scene, Stage, Story
+from proof.tally import Tally
+from proof.watch import Harm, ViolationError, Watched
 
 FAULTS = "faults"
 FOR_EVER = 1_000_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,8 @@ class Product:
     sources: Path | None = None
     releases: dict[bytes, Release] = field(default_factory=dict)
     """By image digest, which is how a record names what is installed."""
+    failures: Path | None = None
+    """Where to keep the boards that failed."""
 
     @classmethod
     def new(cls, layout_name: str, folder: Path, sources: Path | None = None) -> Product:
@@ -90,7 +92,10 @@ class Product:
         return self._known("factory", "1.0.0", counter, image, b"")
 
     def release(self, name: str, version: str, counter: int, image: bytes) -> Release:
-        """Sign a release."""
+        """Sign a release, once."""
+        known = self.releases.get(crypto.digest(image))
+        if known is not None and known[:3] == (name, pack_version(version), counter):
+            return known
         update = build_update(
             image,
             self.layout,
@@ -109,11 +114,12 @@ class Product:
         else:
             board = Board.new(chip, seed=seed)
             board.program(self.loader(kind))
-        record = factory_record(made_with.image, made_with.version, made_with.counter)
+        first = factory_record(made_with.image, made_with.version, made_with.counter)
+        records = (first, replace(first, sequence=first.sequence + 1))
         board.program(
             {
                 self.layout.app.start: pad_to_flash_word(made_with.image),
-                self.layout.marks.start: build_record(record),
+                self.layout.marks.start: b"".join(map(build_record, records)),
             }
         )
         return board
@@ -123,4 +129,3 @@ class Product:
         release = Release(name, pack_version(version), counter, image, digest, update)
         self.releases[digest] = release
         return release
-

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from proof.product import HOST, ONE, TWO, Product, Release
-from proof.watch import Watched
-
 from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.factory import factory_record
 from packager.format import CARRY_SIZE, RECORD_SIZE
+from packager.reasons import Reason
 from packager.records import MarkRecord, RecordType, build_record
 from packager.sim.cells import Word
+from proof.product import HOST, ONE, TWO, Product, Release
+from proof.watch import Watched
 
 SLOTS = SECTOR_SIZE // RECORD_SIZE
 SPARE = 256
@@ -138,7 +138,7 @@ def _marks(
 @cache
 def _records(release: Release, used: int) -> bytes:
     first = factory_record(release.image, release.version, release.counter)
-    refused = replace(first, type=RecordType.REFUSED, reason=5, refused_run=1)
+    refused = replace(first, type=RecordType.REFUSED, reason=Reason.SIGNATURE, refused_run=1)
     made: list[MarkRecord] = [first]
     made += [replace(refused, sequence=at + 1) for at in range(1, used)]
     return b"".join(build_record(record) for record in made)

@@ -7,23 +7,23 @@ next one, without any flash operation, and now and then a newer update must inst
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from random import Random
 
+from packager.sim.board import Outcome
+from packager.sim.cells import Word
+from packager.sim.operations import Cut, OpKind
 from proof import chains
 from proof.chains import Chain
 from proof.stories import Scene, Stage, Story
 from proof.tally import Tally
 from proof.watch import Moment, ViolationError, Watched
 
-from packager.sim.board import Outcome
-from packager.sim.cells import Word
-from packager.sim.operations import Cut, OpKind
-
 CUTS, NESTED, SHIPPED = "cuts", "nested", "shipped"
 HEAL_EVERY = 16
 FADES = (0, 1, 2, 3, 5, 8, 13)
 """How often a weak word is still read right, in the sweep that makes every torn word one."""
+
+LONG_LIVED = 40
 
 
 class Sweep:
@@ -77,16 +77,34 @@ class Sweep:
         for index in indices:
             for reads in FADES:
                 self.watched.back_to(self.start)
-                cut = Cut(index, "after")
-                report = self.watched.boot(cut)
-                if report.outcome is not Outcome.POWER_CUT:
-                    continue
-                op = report.operations[-1]
-                if op.kind is not OpKind.PROGRAM:
+                if not self._cut_and_fade(index, reads):
                     break
-                fade(self.watched, op.address, reads)
-                self._guarded((cut,), lambda: None, f"faded after {reads} reads")
+                self._guarded((Cut(index, "after"),), lambda: None, f"faded after {reads} reads")
         return self.tally
+
+    def run_fading_twice(self, indices: Iterable[int]) -> Tally:
+        """Let a word fade in the middle of the next boot, which is cut over another weak word."""
+        for index in indices:
+            for reads in FADES:
+                self.watched.back_to(self.start)
+                if not self._cut_and_fade(index, reads):
+                    break
+                middle, count = self.watched.moment(), self.operations()
+                for second in range(1, count + 1):
+                    self.watched.back_to(middle)
+                    if self._cut_and_fade(second, LONG_LIVED):
+                        chain = (Cut(index, "after"), Cut(second, "after"))
+                        self._guarded(chain, lambda: None, f"first faded after {reads} reads")
+        return self.tally
+
+    def _cut_and_fade(self, index: int, reads: int) -> bool:
+        """Cut behind an operation and make its word weak; False if it was not a program."""
+        report = self.watched.boot(Cut(index, "after"))
+        is_cut = report.outcome is Outcome.POWER_CUT
+        if not is_cut or report.operations[-1].kind is not OpKind.PROGRAM:
+            return False
+        fade(self.watched, report.operations[-1].address, reads)
+        return True
 
     def _cuts(self, chain: Chain) -> None:
         for cut in chain:
@@ -122,16 +140,7 @@ def fade(watched: Watched, address: int, reads: int) -> None:
     watched.board.flash.plant(address, Word.WEAK, reads=reads)
 
 
-def random_chains(
-    rng: Random, count: int, cuts: int, operations: int
-) -> Iterator[Chain]:
+def random_chains(rng: Random, count: int, cuts: int, operations: int) -> Iterator[Chain]:
     """Yield ``count`` random chains."""
     for _ in range(count):
         yield chains.random_chain(rng, cuts, operations)
-
-
-def keep(sweep: Sweep, folder: Path, chain: str, tool: str) -> Path:
-    """Save the board of a failure for ``splitflash sim replay``."""
-    path = folder / f"{chain}.board"
-    sweep.watched.save(path, tool)
-    return path

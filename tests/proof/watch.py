@@ -7,14 +7,13 @@ staged update destroyed while the app area is in pieces.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from proof import chains, notes
-from proof.product import Product, Release
-
+from packager import toolchain
 from packager.chip import FLASH_WORD
 from packager.format import pad_to_flash_word
 from packager.records import AppState
@@ -22,9 +21,12 @@ from packager.sim.board import Board, BootReport, Outcome
 from packager.sim.cells import Word
 from packager.sim.flash import FlashSnapshot
 from packager.sim.operations import Cut, OpKind, PowerCut
+from proof import chains, notes
+from proof.product import Product, Release
 
 _HEAD = 1024
 """The last block a drop writes: the one with the header."""
+_MOST_KEPT = 20
 _SOUND = bytes((Word.BLANK, Word.PROGRAMMED))
 
 
@@ -129,7 +131,9 @@ class Watched:
         running = self.product.releases[self.newest().digest]
         names = "/".join(release.name for release in expected)
         self._demand(
-            running in expected, Harm.BRICKED, f"{running.name} runs instead of {names}"
+            running.digest in {release.digest for release in expected},
+            Harm.BRICKED,
+            f"{running.name} runs instead of {names}",
         )
 
     def heals(self, healer: Release) -> None:
@@ -200,4 +204,12 @@ class Watched:
             raise self._violation(harm, what)
 
     def _violation(self, harm: Harm, what: str) -> ViolationError:
-        return ViolationError(harm, what, chains.text_of(tuple(self.chain)))
+        chain = chains.text_of(tuple(self.chain))
+        folder, tools = self.product.failures, toolchain.installed()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        if folder is not None and tools and len(list(folder.iterdir())) < _MOST_KEPT:
+            path = folder / f"{time.time_ns():x}.board"
+            self.save(path, tools[0])
+            what += f" (splitflash sim replay {path} {chain})"
+        return ViolationError(harm, what, chain)

@@ -1,0 +1,77 @@
+"""Failing flash on the host build, a fast share; and what ``status`` says of it, on the binary."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import workshop
+
+from packager import rehearse, toolchain
+from packager.reasons import Reason
+from packager.sim.board import Outcome
+from packager.sim.faults import PlantedFaults
+from proof.planted import FOR_EVER, Ordeal, operation_faults, sick_words
+from proof.product import ONE
+from proof.refused import Judge
+from proof.stories import BY_NAME, Stage
+
+NAMES = (
+    "install 1 KiB",
+    "app shrinks by a sector",
+    "same update again",
+    "refused header",
+    "marks nearly full, carry used up",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operations_that_fail_once_or_for_ever_never_brick(stage: Stage, name: str) -> None:
+    ordeal = Ordeal(stage, BY_NAME[name])
+    tally = ordeal.run(operation_faults(ordeal.watched)[::3])
+
+    assert tally.is_clean, "\n".join(tally.failures[:10])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cut", [False, True], ids=["no cut", "cut"])
+def test_sick_words_anywhere_never_let_a_wrong_app_run(stage: Stage, name: str, cut: bool) -> None:
+    ordeal, rng = Ordeal(stage, BY_NAME[name]), Random(name)
+    tally = ordeal.run(list(sick_words(ordeal.scene, rng))[::5], rng if cut else None)
+
+    assert tally.is_clean, "\n".join(tally.failures[:10])
+
+
+@pytest.mark.parametrize("wears_out", ["erase", "program", "verify"])
+def test_an_app_sector_that_fails_for_good_ends_in_the_rom_where_status_says_why(
+    stage: Stage, wears_out: str
+) -> None:
+    tool = workshop.needs(toolchain.installed()[0])
+    scene = BY_NAME["install 1 KiB"].prepare(stage.products[ONE], tool, 0)
+    board, layout = scene.watched.board, stage.products[ONE].layout
+    staged = board.read(layout.staging.start, layout.staging.size)
+    board.flash.faults = PlantedFaults(
+        program_errors={layout.app.start: FOR_EVER} if wears_out == "program" else {},
+        erase_errors={layout.app.start: FOR_EVER} if wears_out == "erase" else {},
+        never_verifies={layout.app.start} if wears_out == "verify" else set(),
+    )
+
+    report = board.boot(strict=False)
+
+    assert report.outcome is Outcome.STAYS_IN_ROM
+    assert board.read(layout.staging.start, layout.staging.size) == staged
+    refused = rehearse.status(board, layout).refused
+    assert refused is not None
+    assert refused.reason is Reason.FLASH_FAILED
+    board.flash.faults = PlantedFaults()
+    scene.watched.runs(scene.watched.boot(), scene.good)
+
+
+def test_the_host_build_gives_the_reason_the_packager_gives_on_every_wrong_update(
+    stage: Stage,
+) -> None:
+    judge = Judge(stage)
+    judge.run(judge.table())
+    tally = judge.run(judge.random(Random("wrong"), 300))
+
+    assert tally.is_clean, "\n".join(tally.failures[:10])
