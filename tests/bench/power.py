@@ -99,14 +99,14 @@ def faults(story: Story, seed: int, with_cuts: bool, stage: Stage) -> Tally:
     rng = Random(f"faults {story.name} {seed}")
     ordeal = Ordeal(stage, story, HOST, seed)
     every = [*planted.operation_faults(ordeal.watched), *planted.sick_words(ordeal.scene, rng)]
-    return ordeal.run(every if seed else every[::4], rng if with_cuts else None)
+    return ordeal.run(every if seed else every[::6], rng if with_cuts else None)
 
 
 def refusals(kind: str, count: int, seed: int, stage: Stage) -> Tally:
     """Try the refusal table, then random changes."""
     judge = Judge(stage, kind)
     if not seed:
-        judge.run(judge.table())
+        judge.run(list(judge.table())[:: 1 if kind == HOST or count > 20 else 4])
     return judge.run(judge.random(Random(f"refusals {seed}"), count))
 
 
@@ -123,15 +123,14 @@ def quick_jobs(tools: list[str]) -> Iterator[Job]:
     yield from (partial(refusals, tool, 5, 0) for tool in tools[:1])
     yield partial(single, BY_NAME[LONG], "log", 0, (0, 2))
     yield from (partial(single, story, "exhaustive", 0, (0, 1)) for story in USUAL)
-    yield from (
-        partial(single, story, "exhaustive", seed, (0, 1)) for seed in (1, 2, 3) for story in USUAL
-    )
+    for seed in range(1, 5):
+        yield from (partial(single, story, "exhaustive", seed, (0, 1)) for story in USUAL[1:])
     yield from (partial(fading, story, 1 if story.name == PAIRS else 3) for story in USUAL)
     yield from (partial(pairs, BY_NAME[PAIRS], (at, 4), 23) for at in range(4))
     yield partial(fading_twice, BY_NAME[PAIRS], (3, 40))
     yield from (partial(tenfold, story, 20) for story in USUAL)
     yield from (partial(acts, story, 10) for story in USUAL)
-    yield from (partial(faults, story, 0, False) for story in USUAL)
+    yield from (partial(faults, story, 0, False) for story in USUAL[1:])
     yield partial(refusals, HOST, 2_000, 0)
 
 
@@ -154,7 +153,7 @@ def full_jobs(tools: list[str]) -> Iterator[Job]:
     yield from (partial(tenfold, story, 300) for story in USUAL)
     yield from (partial(acts, story, 200) for story in STORIES)
     for seed in (1, 2):
-        yield from (partial(faults, story, seed, seed == 2) for story in STORIES)
+        yield from (partial(faults, story, seed, seed == 2) for story in USUAL)
     yield from (partial(refusals, HOST, 5_000, seed) for seed in range(4))
 
 
