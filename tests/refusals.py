@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from packager import crypto
-from packager.format import HEADER_SIZE, SIGNED_SIZE
+from packager.format import (
+    CARRY_SIZE,
+    HEADER_SIZE,
+    SIGNED_SIZE,
+    TAG_SIZE,
+    pad_to_flash_word,
+    payload_size_of,
+)
 from packager.keys import SigningKey
+from packager.layout import Layout
 from packager.reasons import Reason
 from packager.update import header_field, header_number, signed_bytes
 
@@ -114,6 +123,123 @@ def swap_chunks(update: bytes) -> bytes:
     return update[:first] + update[second:end] + update[first:second] + update[end:]
 
 
+def damage_tag(index: int) -> Mutation:
+    """Alter the tag of one chunk (not of the last one)."""
+
+    def mutate(update: bytes) -> bytes:
+        step = header_number(update, "chunk_size") + TAG_SIZE
+        return flip(HEADER_SIZE + (index + 1) * step - 1)(update)
+
+    return mutate
+
+
+def repeat_chunk(update: bytes) -> bytes:
+    """Put the first chunk in the place of the second."""
+    step = header_number(update, "chunk_size") + TAG_SIZE
+    first, second = HEADER_SIZE, HEADER_SIZE + step
+    return update[:second] + update[first:second] + update[second + step :]
+
+
+def drop_last_chunk(update: bytes) -> bytes:
+    """End the update after its last whole chunk but one, sizes and all."""
+    chunk_size = header_number(update, "chunk_size")
+    chunks = header_number(update, "image_size") // chunk_size
+    return claim(chunks * chunk_size, chunk_size)(update)
+
+
+def add_chunk(update: bytes) -> bytes:
+    """Append the first chunk once more, behind a last chunk that is made whole."""
+    chunk_size = header_number(update, "chunk_size")
+    step = chunk_size + TAG_SIZE
+    chunks = header_number(update, "image_size") // chunk_size + 1
+    payload = update[HEADER_SIZE : HEADER_SIZE + header_number(update, "payload_size")]
+    payload = payload.ljust(chunks * step, b"\0") + payload[:step]
+    longer = claim((chunks + 1) * chunk_size, chunk_size)(update)[:HEADER_SIZE] + payload
+    return pad_to_flash_word(longer)
+
+
+def claim(image_size: int, chunk_size: int) -> Mutation:
+    """Claim an image of this size, with the payload size that belongs to it."""
+    payload_size = payload_size_of(image_size, chunk_size) % (1 << 32)
+
+    def mutate(update: bytes) -> bytes:
+        return put("payload_size", payload_size)(put("image_size", image_size)(update))
+
+    return mutate
+
+
+def cut_short(update: bytes) -> bytes:
+    """Leave the second half of the payload blank, as a drop that was interrupted."""
+    half = HEADER_SIZE + header_number(update, "payload_size") // 2
+    return update[:half].ljust(len(update), b"\xff")
+
+
+def sign_with_a_strangers_key(update: bytes) -> bytes:
+    """Sign with a key nobody knows, under the name of one that is trusted."""
+    secret = crypto.draw()
+    return sign_again(update, SigningKey("stranger", secret, crypto.verify_key_of(secret)))
+
+
+def size_cases(layout: Layout) -> tuple[Case, ...]:
+    """Return sizes around what an update for this layout may claim, signed.
+
+    What fits the areas is refused all the same, because the payload is not there.
+    """
+    chunk = 1024
+    whole, rest = divmod(layout.staging.size - HEADER_SIZE, chunk + TAG_SIZE)
+    most = whole * chunk + max(rest - TAG_SIZE, 0)
+    image_cap = min(layout.app.size - CARRY_SIZE, most)
+    absent = Reason.PAYLOAD_DIGEST
+    sizes = (
+        ("1", 1, absent),
+        ("cap - 1", image_cap - 1, absent),
+        ("cap", image_cap, absent),
+        ("cap + 1", image_cap + 1, Reason.SIZES),
+        ("the app area", layout.app.size, Reason.SIZES),
+        ("2^31", 1 << 31, Reason.SIZES),
+        ("2^32 - 1", 0xFFFF_FFFF, Reason.SIZES),
+    )
+    claims = [Case(f"sizes of an image of {name}", claim(n, chunk), why) for name, n, why in sizes]
+    payload_cap = layout.staging.size - HEADER_SIZE
+    payloads = ((name, payload_cap + more) for name, more in (("", 0), (" - 1", -1), (" + 1", 1)))
+    return (
+        *claims,
+        *(Case(f"payload cap{name}", put("payload_size", n), Reason.SIZES) for name, n in payloads),
+        Case("payload size 1", put("payload_size", 1), Reason.SIZES),
+    )
+
+
+class FloorCase(NamedTuple):
+    """A good update shown to a device with a floor; None if it is to be installed."""
+
+    floor: tuple[int, int]
+    """Counter and version."""
+    counter: int
+    version: int
+    reason: Reason | None
+    flags: int = 0
+
+
+_OLD, _OLDER = Reason.COUNTER_TOO_OLD, Reason.VERSION_TOO_OLD
+FLOOR_CASES = (
+    FloorCase((3, 0x0104_0002), 3, 0x0104_0002, None),
+    FloorCase((3, 0x0104_0002), 2, 0x0200_0000, _OLD),
+    FloorCase((3, 0x0104_0002), 2, 0x0200_0000, _OLD, flags=1),
+    FloorCase((3, 0x0104_0002), 3, 0x0104_0001, _OLDER),
+    FloorCase((3, 0x0104_0002), 3, 0x0104_0001, None, flags=1),
+    FloorCase((3, 0x0104_0002), 3, 0x0104_0003, None),
+    FloorCase((3, 0x0104_0002), 4, 0x0000_0001, None),
+    FloorCase((0x8000_0000, 1), 0x7FFF_FFFF, 2, _OLD),
+    FloorCase((0x7FFF_FFFF, 1), 0x8000_0000, 0, None),
+    FloorCase((0x8000_0000, 1), 0x8000_0000, 0, _OLDER),
+    FloorCase((0xFFFF_FFFF, 1), 0, 2, _OLD),
+    FloorCase((0, 1), 0xFFFF_FFFF, 0, None),
+    FloorCase((1, 0x8000_0000), 1, 0x7FFF_FFFF, _OLDER),
+    FloorCase((1, 0x7FFF_FFFF), 1, 0x8000_0000, None),
+)
+"""Older, equal and newer, also around 2^31."""
+
+
 def foreign_signing_key(update: bytes) -> bytes:
     """Name another signing key."""
     return put("signing_key_id", bytes(8))(update)
@@ -180,6 +306,16 @@ CASES = (
     Case("first chunk altered", payload_with(flip(HEADER_SIZE)), Reason.CHUNK_TAG),
     Case("last tag altered", payload_with(flip(-1)), Reason.CHUNK_TAG),
     Case("chunks swapped", payload_with(swap_chunks), Reason.CHUNK_TAG),
+    Case("second tag altered", payload_with(damage_tag(1)), Reason.CHUNK_TAG),
+    Case("third tag altered", payload_with(damage_tag(2)), Reason.CHUNK_TAG),
+    Case("chunk repeated", payload_with(repeat_chunk), Reason.CHUNK_TAG),
+    Case("last chunk dropped", payload_with(drop_last_chunk), Reason.CHUNK_TAG),
+    Case("chunk appended", payload_with(add_chunk), Reason.CHUNK_TAG),
+    Case("payload cut short", cut_short, Reason.PAYLOAD_DIGEST, resign=False),
+    Case("signed by a stranger", sign_with_a_strangers_key, Reason.SIGNATURE, resign=False),
+    Case("image size 1", put("image_size", 1), Reason.SIZES),
+    Case("chunk size 1", put("chunk_size", 1), Reason.SIZES),
+    Case("chunk size 2^31", put("chunk_size", 1 << 31), Reason.SIZES),
     Case("other image digest", flip(FIELDS["image_digest"]), Reason.IMAGE_DIGEST),
 )
 """Made of an update with at least three chunks, one recipient and flags 0."""
