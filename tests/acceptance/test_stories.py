@@ -491,10 +491,12 @@ def test_a_bad_update_that_is_dropped_for_ever_does_not_fill_the_marks(
     ]
     board.program({marks: b"".join(build_record(record) for record in (factory, *refusals))})
 
-    report = board.boot(strict=False)
+    seen = told.boot(board, shop.layout, strict=False)
 
-    assert workshop.runs(report)
-    assert [op.address for op in report.operations] == [shop.layout.staging.start]
+    assert workshop.runs(seen.report)
+    assert [op.address for op in seen.report.operations] == [shop.layout.staging.start]
+    assert seen.result is not None
+    assert seen.result.reason is Reason.SIGNATURE, "the application is still told"
 
 
 # -- the chip --------------------------------------------------------------------------------------
