@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 SEAMS = ("flash_host.c", "machine_host.c")
 _COMMON = ("-std=c11", "-O2", "-g", "-fPIC", "-fno-strict-aliasing", "-fno-builtin")
 _HOST_COMPILERS = ("gcc", "clang")
+ZIG = (sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined")
 
 
 @cache
@@ -37,7 +38,7 @@ def compiler() -> tuple[str, ...] | None:
         if path := shutil.which(name):
             return (path,)
     if find_spec("ziglang"):
-        return (sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined")
+        return ZIG
     return None
 
 

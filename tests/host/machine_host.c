@@ -21,7 +21,7 @@ static int boots;
 void
 host_leave(enum host_end end)
 {
-    longjmp(way_out, end);
+    longjmp(way_out, (int)end);
 }
 
 void

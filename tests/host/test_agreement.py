@@ -11,6 +11,9 @@ from proof.product import HOST, ONE, TWO, Product
 from proof.shipped import content, log
 from proof.stories import BY_NAME
 
+from host.board import HostBoard
+from host.build import ZIG, build_host
+from packager.loader_build import load_loader_keys
 from packager.sim.cells import Word
 
 LOADER = 128 * 1024
@@ -70,3 +73,21 @@ def test_the_comparison_sees_a_word_that_only_one_of_the_boards_lost(
     other.flash.plant(products[ONE].layout.marks.start, Word.CORRECTED)
 
     assert content(one, LOADER) != content(other, LOADER)
+
+
+def test_pip_alone_is_enough_for_the_host_build(
+    products: dict[str, Product], tmp_path: Path
+) -> None:
+    """Built by the compiler that comes as a package, it does the same."""
+    workshop.needs("zig")
+    product = products[ONE]
+    built = build_host(
+        product.layout, load_loader_keys(product.keys), tmp_path / "z.so", command=ZIG
+    )
+    board = BY_NAME["install 1 KiB"].prepare(product, HOST, 0).watched.board
+    other = HostBoard(product.layout.chip, built)
+    other.restore(board.snapshot())
+
+    for cut in ("20-torn", "44-torn", None):
+        assert log(other.boot(cut=cut)) == log(board.boot(cut=cut))
+        assert content(other, LOADER) == content(board, LOADER)
