@@ -8,13 +8,15 @@ import pytest
 import workshop
 
 from packager import rehearse, toolchain
+from packager.chip import FLASH_WORD
 from packager.reasons import Reason
 from packager.sim.board import Outcome
+from packager.sim.cells import Word
 from packager.sim.faults import PlantedFaults
 from proof.planted import FOR_EVER, Ordeal, operation_faults, sick_words
-from proof.product import ONE
+from proof.product import HOST, ONE, Release
 from proof.refused import Judge
-from proof.stories import BY_NAME, Stage
+from proof.stories import BY_NAME, TINY, Stage
 
 NAMES = (
     "install 1 KiB",
@@ -40,6 +42,31 @@ def test_sick_words_anywhere_never_let_a_wrong_app_run(stage: Stage, name: str, 
     tally = ordeal.run(list(sick_words(ordeal.scene, rng))[::5], rng if cut else None)
 
     assert tally.is_clean, "\n".join(tally.failures[:10])
+
+
+@pytest.mark.parametrize("name", ["install 1 KiB", "marks nearly full", "old update"])
+@pytest.mark.parametrize("state", [Word.POISONED, Word.CORRECTED, Word.WEAK], ids=str)
+def test_no_single_bad_word_of_the_records_takes_the_floor_back(
+    stage: Stage, name: str, state: Word
+) -> None:
+    scene = BY_NAME[name].prepare(stage.products[ONE], HOST, 0)
+    watched, layout = scene.watched, scene.watched.layout
+    watched.runs(watched.boot(), scene.good)
+    floor, after = watched.floor, watched.moment()
+    marks = watched.board.read(layout.marks.start, layout.marks.size)
+    used = len(marks.rstrip(b"\xff")) + FLASH_WORD
+    for word in range(max(0, used // FLASH_WORD - 24), used // FLASH_WORD):
+        watched.back_to(after)
+        watched.board.flash.plant(layout.marks.start + word * FLASH_WORD, state, reads=1)
+        watched.stage(past(stage).update)
+        for _ in range(3):
+            watched.runs(watched.boot(), scene.good)
+        assert watched.newest().floor >= floor
+
+
+def past(stage: Stage) -> Release:
+    product = stage.products[ONE]
+    return product.release("past", "8.0.0", 1, product.image(TINY, 5))
 
 
 @pytest.mark.parametrize("wears_out", ["erase", "program", "verify"])
