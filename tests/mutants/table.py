@@ -161,20 +161,20 @@ MUTANTS = (
     mutant(
         "empties the marks without a carried copy",
         stories.test_a_cut_while_the_marks_are_emptied_never_loses_the_floor,
-        ("mark.c", "write_carry(&marks->newest) ? -1 : start_anew(marks)", "start_anew(marks)"),
+        (
+            "mark.c",
+            "write_carry(const struct mark_record *record)\n{\n",
+            "write_carry(const struct mark_record *record)\n{\n"
+            "    if (record->type) {\n        return 0;\n    }\n",
+        ),
     ),
     mutant(
         "appends to a slot that is in use",
         stories.test_no_flash_word_is_programmed_twice_whatever_lies_in_the_marks,
         (
             "mark.c",
-            "while (marks->next_slot < SLOTS && is_used(marks->next_slot)) {",
-            "while (marks->next_slot < SLOTS && looks_used(marks->next_slot)) {",
-        ),
-        (
-            "mark.c",
-            "static int\nis_used(uint32_t slot)",
-            "static __attribute__((unused)) int\nis_used(uint32_t slot)",
+            "    return flash_blank(slot_address(slot), RECORD_SIZE) != FLASH_OK;",
+            "    return looks_used(slot);",
         ),
     ),
     mutant(
