@@ -174,10 +174,15 @@ def prove(jobs: list[Job], stage: Stage) -> Tally:
     _inherited[:] = [(job, stage) for job in jobs]
     total = Tally()
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
-        for done, tally in enumerate(pool.imap_unordered(work, range(len(jobs))), 1):
-            total += tally
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{done} of {len(jobs)} jobs")
+        done = 0
+        try:
+            for tally in pool.imap_unordered(work, range(len(jobs))):
+                total += tally
+                done += 1
+                if sys.stderr.isatty():
+                    sys.stderr.write(f"\r{done} of {len(jobs)} jobs")
+        except KeyboardInterrupt:
+            total.failures.append(f"interrupted after {done} of {len(jobs)} jobs")
     return total
 
 
@@ -199,8 +204,11 @@ def fuzz(executions: int, total: Tally) -> None:
 
 def skip(quick: bool, total: Tally) -> None:
     """Skip instructions of the shipped binary."""
-    from proof import skips
-
+    try:
+        from proof import skips
+    except ImportError as error:
+        total.failures.append(f"no skipped instructions: {error}")
+        return
     found = skips.run(quick)
     total.count("skips", found.skips)
     total.harm[Harm.ACCEPTED] += found.accepted
