@@ -17,7 +17,6 @@
 
 #define WORDS_PER_FLASH_WORD (FLASH_WORD / 4u)
 #define WAIT_POLLS 0x04000000u // more than 30 s at 64 MHz: worn sectors need 10
-#define FEED_EVERY 256u
 #define SUPPLY_POLLS 0x00400000u
 #define READ_BLOCK 256u
 
@@ -55,11 +54,23 @@ is_ours_to_erase(uint32_t address)
            address == info_block.staging.start;
 }
 
-static void
+// Whatever else a register happens to hold could erase a whole bank: only what
+// is seen to be right is written to an open control register.
+__attribute__((always_inline)) static inline void
+set_control(uint32_t bank, const uint32_t value)
+{
+    uint32_t control = value;
+    FORGET(control);
+    if (control == value) {
+        REG(bank + FLASH_CR) = control;
+    }
+}
+
+NOINLINE static void
 lock(uint32_t bank)
 {
     if (!(REG(bank + FLASH_CR) & CR_LOCK)) {
-        REG(bank + FLASH_CR) |= CR_LOCK;
+        set_control(bank, CR_PSIZE_X64 | CR_LOCK);
     }
     REG(bank + FLASH_CCR) = CCR_ALL;
 }
@@ -189,9 +200,7 @@ ram_wait(uint32_t bank)
         if (!(status & (SR_QW | SR_BSY))) {
             break;
         }
-        if (poll % FEED_EVERY == 0) {
-            IWDG_KR = IWDG_FEED;
-        }
+        IWDG_KR = IWDG_FEED;
     }
     return status;
 }
@@ -200,27 +209,25 @@ RAMFUNC static uint32_t
 ram_program(uint32_t bank, uint32_t address, const uint32_t *data)
 {
     volatile uint32_t *word = (volatile uint32_t *)(uintptr_t)address;
-    REG(bank + FLASH_CR) = CR_PSIZE_X64 | CR_PG;
+    set_control(bank, CR_PSIZE_X64 | CR_PG);
     barrier();
     for (uint32_t i = 0; i < WORDS_PER_FLASH_WORD; i++) {
         word[i] = data[i];
     }
     barrier();
-    const uint32_t status = ram_wait(bank);
-    REG(bank + FLASH_CR) = CR_PSIZE_X64;
-    return status;
+    return ram_wait(bank);
 }
 
 RAMFUNC static uint32_t
-ram_erase(uint32_t bank, uint32_t sector)
+ram_erase(uint32_t bank, uint32_t control)
 {
-    const uint32_t control = CR_PSIZE_X64 | CR_SER | sector << CR_SNB_SHIFT;
+    if ((control & ~CR_SNB) != (CR_PSIZE_X64 | CR_SER)) {
+        return SR_QW;
+    }
     REG(bank + FLASH_CR) = control;
     REG(bank + FLASH_CR) = control | CR_START;
     barrier();
-    const uint32_t status = ram_wait(bank);
-    REG(bank + FLASH_CR) = CR_PSIZE_X64;
-    return status;
+    return ram_wait(bank);
 }
 
 // Leaves the bank unlocked and clean, or says why it must not be touched.
@@ -246,17 +253,33 @@ end(uint32_t bank, uint32_t status)
     return status & bad ? FLASH_FAILED : FLASH_OK;
 }
 
+// What these would erase.
+static uint32_t
+sector_of(uint32_t bank, uint32_t control)
+{
+    const uint32_t start =
+        bank == FLASH_BANK1_REGISTERS ? FLASH_BANK1 : FLASH_BANK2;
+    return start + (control >> CR_SNB_SHIFT) * SECTOR_SIZE;
+}
+
 enum flash_result
 flash_erase_sector(uint32_t address)
 {
     if (address % SECTOR_SIZE || !is_ours_to_erase(address)) {
         return FLASH_RANGE;
     }
-    const uint32_t bank = registers_of(address);
-    const uint32_t sector = address % FLASH_BANK_SPAN / SECTOR_SIZE;
+    uint32_t bank = registers_of(address);
     enum flash_result result = begin(bank);
     if (result == FLASH_OK) {
-        result = end(bank, ram_erase(bank, sector));
+        const uint32_t sector = address % FLASH_BANK_SPAN / SECTOR_SIZE;
+        uint32_t control = CR_PSIZE_X64 | CR_SER | sector << CR_SNB_SHIFT;
+        FORGET(bank);
+        FORGET(address);
+        FORGET(control);
+        if (sector_of(bank, control) != address || !is_ours_to_erase(address)) {
+            machine_panic();
+        }
+        result = end(bank, ram_erase(bank, control));
     }
     return result == FLASH_OK ? flash_blank(address, SECTOR_SIZE) : result;
 }

@@ -32,6 +32,7 @@
 #define CR_PSIZE_X64 (3u << 4)
 #define CR_START (1u << 7)
 #define CR_SNB_SHIFT 8
+#define CR_SNB (7u << CR_SNB_SHIFT)
 #define SR_BSY (1u << 0)
 #define SR_QW (1u << 2)
 #define SR_WRPERR (1u << 17)

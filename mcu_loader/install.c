@@ -33,6 +33,17 @@ round_up(uint32_t size)
     return (size + FLASH_WORD - 1) & ~(FLASH_WORD - 1);
 }
 
+NOINLINE static enum flash_result
+erase_patiently(uint32_t address)
+{
+    enum flash_result result = FLASH_FAILED;
+    for (uint32_t i = 0; i < ATTEMPTS && result != FLASH_OK; i++) {
+        // cut here: as the callers say
+        result = flash_erase_sector(address);
+    }
+    return result;
+}
+
 // Bytes of the image in this sector.
 static uint32_t
 image_in_sector(const struct job *job, uint32_t sector)
@@ -144,6 +155,14 @@ install_sector(const struct job *job, uint32_t sector)
 }
 
 static void
+forget_refusal(struct mark_record *record)
+{
+    memset(&record->reason, 0,
+           offsetof(struct mark_record, crc) -
+               offsetof(struct mark_record, reason));
+}
+
+static void
 describe(struct mark_record *record, const struct job *job, uint32_t type,
          uint32_t state)
 {
@@ -157,10 +176,7 @@ describe(struct mark_record *record, const struct job *job, uint32_t type,
     memcpy(record->update_id, job->update->update_id, DIGEST_SIZE);
     memcpy(record->image_digest, header->image_digest, DIGEST_SIZE);
     record->done_sectors = 0;
-    record->reason = REASON_NONE;
-    record->refused_run = 0;
-    record->refused_version = 0;
-    memset(record->refused_key_id, 0, KEY_ID_SIZE);
+    forget_refusal(record);
 }
 
 static int
@@ -213,7 +229,7 @@ confirm(const struct job *job)
         return REASON_IMAGE_DIGEST;
     }
     // cut here: everything is in place, the next boot finds all sectors done
-    return marks_append(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;
+    return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;
 }
 
 NODISCARD static enum reason
@@ -249,7 +265,7 @@ make_room_late(struct job *job)
     const uint32_t last = info_block.app.size / SECTOR_SIZE - 1;
     job->trusted &= ~(1u << last);
     // cut here: installing, the next boot comes here again
-    if (flash_erase_sector(sector_address(last)) != FLASH_OK) {
+    if (erase_patiently(sector_address(last)) != FLASH_OK) {
         return REASON_FLASH_FAILED;
     }
     return marks_compact(job->marks) ? REASON_MARKS_FULL : REASON_NONE;
@@ -288,10 +304,6 @@ install_update(const struct update *update, struct marks *marks)
 void
 install_clear_staging(void)
 {
-    for (uint32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
-        // cut here: the update is gone, or refused or known at the next boot
-        if (flash_erase_sector(info_block.staging.start) == FLASH_OK) {
-            return;
-        }
-    }
+    // cut here: the update is gone, or refused or known at the next boot
+    (void)erase_patiently(info_block.staging.start);
 }

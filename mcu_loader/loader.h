@@ -20,6 +20,9 @@
 // is really asked again and not answered by the compiler.
 #define ASK_AGAIN() __asm__ volatile("" ::: "memory")
 
+// Forget where a value came from, so that a check of it is made again.
+#define FORGET(value) __asm__ volatile("" : "+r"(value) : : "memory")
+
 // Answers far apart, so that no skipped instruction leaves a "yes" behind.
 #define YES 0x6c93a35cu
 #define NO 0x935c5ca3u

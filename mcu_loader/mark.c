@@ -4,11 +4,12 @@
 
 #include "crc32.h"
 #include "flash.h"
+#include "machine.h"
 #include "mem.h"
 
 #define SLOTS (info_block.marks.size / RECORD_SIZE)
 #define BLANK 0xffffffffu
-#define DOUBTFUL_SLOTS 4u // blank ones looked at behind the first blank one
+#define DOUBTFUL_SLOTS 4u // so many in a row are blank, or it is not the end
 #define APPEND_ATTEMPTS 3u
 #define ERASE_ATTEMPTS 3u
 
@@ -82,10 +83,15 @@ find_first_blank(void)
         }
     }
     // a torn word may read blank: believe in several blank slots only
-    for (uint32_t at = blank; at < SLOTS && at < blank + DOUBTFUL_SLOTS; at++) {
+    for (uint32_t at = blank + 1; at < SLOTS && at < blank + DOUBTFUL_SLOTS;
+         at++) {
         if (looks_used(at)) {
             blank = at + 1;
         }
+    }
+    // where the next record will go, and be looked for
+    while (blank < SLOTS && is_used(blank)) {
+        blank++;
     }
     return blank;
 }
@@ -149,14 +155,14 @@ start_anew(struct marks *marks)
             struct mark_record record;
             memcpy(&record, &marks->newest, sizeof record);
             marks->next_slot = 0;
-            return marks_append(marks, &record);
+            return record.type ? marks_append_twice(marks, &record) : 0;
         }
     }
     return -1;
 }
 
-// Only reads. 0 if emptying the sector was interrupted.
-NODISCARD static int
+// Only reads. YES if emptying the sector was interrupted.
+static uint32_t
 look(struct marks *marks)
 {
     struct mark_record carried;
@@ -171,17 +177,23 @@ look(struct marks *marks)
     }
     if (find_carried(&carried) ||
         (!nothing && carried.sequence < marks->newest.sequence)) {
-        return -1;
+        return NO;
     }
     memcpy(&marks->newest, &carried, sizeof carried);
-    return 0;
+    return YES;
 }
 
 void
 marks_open(struct marks *marks)
 {
-    if (look(marks)) {
+    const uint32_t interrupted = look(marks);
+    uint32_t inverse = ~interrupted; // compared with another constant
+    FORGET(inverse);
+    if (interrupted != YES) {
         return;
+    }
+    if (inverse != ~YES || marks_differ(marks)) {
+        machine_panic(); // nothing is erased on one look
     }
     // The sector was perhaps half erased: what it holds may be old or fade.
     // A fresh copy first, because the one just read may have been cut; with
@@ -196,7 +208,7 @@ uint32_t
 marks_differ(const struct marks *marks)
 {
     struct marks again;
-    (void)!look(&again);
+    look(&again);
     return mem_differs(&again.newest, &marks->newest, sizeof again.newest);
 }
 
@@ -224,6 +236,17 @@ marks_append(struct marks *marks, struct mark_record *record)
 }
 
 int
+marks_append_twice(struct marks *marks, struct mark_record *record)
+{
+    if (marks_append(marks, record)) {
+        return -1;
+    }
+    // cut here: one record says it, as long as none of its words goes bad
+    (void)!marks_append(marks, record);
+    return 0;
+}
+
+int
 marks_have_room(const struct marks *marks)
 {
     return SLOTS - marks->next_slot >= MARKS_SPARE;
@@ -232,6 +255,9 @@ marks_have_room(const struct marks *marks)
 int
 marks_compact(struct marks *marks)
 {
+    if (!marks->newest.type) {
+        return start_anew(marks); // there is nothing to carry
+    }
     return write_carry(&marks->newest) ? -1 : start_anew(marks);
 }
 
@@ -239,18 +265,26 @@ void
 marks_refuse(struct marks *marks, enum reason reason,
              const struct update_header *header)
 {
-    struct mark_record record;
-    memcpy(&record, &marks->newest, sizeof record);
-    const uint32_t run =
-        record.type == RECORD_REFUSED ? record.refused_run : 0;
+    const uint32_t run = marks->newest.type == RECORD_REFUSED
+                             ? marks->newest.refused_run
+                             : 0;
     if (run >= REFUSALS_KEPT) {
         return;
     }
+    struct mark_record record;
+    memcpy(&record, &marks->newest, sizeof record);
     record.type = RECORD_REFUSED;
     record.reason = reason;
     record.refused_run = run + 1;
     record.refused_version = header->version;
     memcpy(record.refused_key_id, header->signing_key_id, KEY_ID_SIZE);
+    // The note repeats state and floor for good: they are read once more.
+    if (marks_differ(marks) ||
+        mem_differs(&record.floor_counter, &marks->newest.floor_counter,
+                    offsetof(struct mark_record, reason) -
+                        offsetof(struct mark_record, floor_counter))) {
+        machine_panic();
+    }
     // a full sector costs the note, never the decision
     (void)!marks_append(marks, &record);
 }

@@ -28,6 +28,10 @@ NODISCARD uint32_t marks_differ(const struct marks *marks);
 // Writes `record` as the newest one; sequence and crc are filled in here.
 NODISCARD int marks_append(struct marks *marks, struct mark_record *record);
 
+// The same, and a second time: no single bad word takes it back.
+NODISCARD int marks_append_twice(struct marks *marks,
+                                 struct mark_record *record);
+
 // Is there room for a whole install?
 int marks_have_room(const struct marks *marks);
 

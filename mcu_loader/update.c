@@ -36,8 +36,11 @@ key_is_blank(const uint8_t key[32])
 }
 
 static int
-key_is_published(const uint8_t key[32])
+key_is_known_to_all(const uint8_t key[32])
 {
+    if (key_is_blank(key)) {
+        return 1;
+    }
     for (uint32_t i = 0; i < published_key_count; i++) {
         if (!mem_differs(key, published_keys[i], 32)) {
             return 1;
@@ -58,15 +61,14 @@ keys_are_usable(void)
     }
     for (uint32_t i = 0; i < verify_keys; i++) {
         const uint8_t *key = loader_keys.verify[i];
-        if (key_is_blank(key) || key_is_published(key)) {
+        if (key_is_known_to_all(key)) {
             return 0;
         }
     }
     for (uint32_t i = 0; i < device_keys; i++) {
         const struct device_key *key = &loader_keys.device[i];
-        if (key_is_blank(key->secret) || key_is_published(key->secret) ||
-            key_is_blank(key->public_key) ||
-            key_is_published(key->public_key)) {
+        if (key_is_known_to_all(key->secret) ||
+            key_is_known_to_all(key->public_key)) {
             return 0;
         }
     }

@@ -1,4 +1,4 @@
-"""The factory image: loader, application and one ``installed`` record, to be flashed once.
+"""The factory image: loader, application and two ``installed`` records, to be flashed once.
 
 It holds the device key in the clear, as the loader does: a secret file.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packager import crypto
@@ -30,7 +30,7 @@ from packager.records import (
 from packager.segments import fill
 
 FIRST_SEQUENCE = 1
-"""``sequence`` of the only record of a factory image."""
+"""``sequence`` of the first record of a factory image."""
 FACTORY_UPDATE_ID = bytes(DIGEST_SIZE)
 """``update_id`` of an application that no update brought."""
 
@@ -81,17 +81,20 @@ def load_loader(path: Path, layout: Layout) -> FactoryLoader:
 def build_factory(
     image: bytes, loader: FactoryLoader, layout: Layout, version: int, counter: int
 ) -> dict[int, bytes]:
-    """Return loader, application and record by address, each in whole flash words.
+    """Return loader, application and records by address, each in whole flash words.
+
+    The record is there twice, so that no single bad word takes its floor back.
 
     Raises:
         RefusedError: a development loader, or one built for another layout.
     """
     check_loader(loader, layout)
     record = factory_record(image, version, counter)
+    again = replace(record, sequence=FIRST_SEQUENCE + 1)
     return {
         layout.loader.start: pad_to_flash_word(loader.data),
         layout.app.start: pad_to_flash_word(image),
-        layout.marks.start: build_record(record),
+        layout.marks.start: build_record(record) + build_record(again),
     }
 
 

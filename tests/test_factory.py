@@ -16,7 +16,7 @@ from material import image, key_folder, layout, mirror_layout
 from packager import crypto, factory
 from packager.chip import FLASH_WORD
 from packager.errors import FormatError, KeyFileError, PackagerError, RefusedError
-from packager.format import INFO_FLAG_DEV, INFO_OFFSET, BootCheck
+from packager.format import INFO_FLAG_DEV, INFO_OFFSET, RECORD_SIZE, BootCheck
 from packager.hex_file import read_hex
 from packager.keys import keygen, load_recipients, load_verify_keys
 from packager.layout import Layout
@@ -83,7 +83,7 @@ def made(tmp_path: Path, app: Path, info: InfoBlock) -> dict[int, bytes]:
     return factory.make_factory(app, elf, layout(), key_folder(), VERSION, COUNTER)
 
 
-def test_it_is_loader_app_and_one_record_in_whole_flash_words(
+def test_it_is_loader_app_and_records_in_whole_flash_words(
     tmp_path: Path, app: Path, good: InfoBlock
 ) -> None:
     pieces = made(tmp_path, app, good)
@@ -98,7 +98,7 @@ def test_it_is_loader_app_and_one_record_in_whole_flash_words(
 def test_its_record_says_installed_from_the_factory(
     tmp_path: Path, app: Path, good: InfoBlock
 ) -> None:
-    record = parse_record(made(tmp_path, app, good)[0x081E_0000])
+    record = parse_record(made(tmp_path, app, good)[0x081E_0000][:RECORD_SIZE])
 
     assert (record.type, record.state) == (RecordType.INSTALLED, AppState.INSTALLED)
     assert (record.floor_counter, record.floor_version) == (COUNTER, VERSION)
@@ -107,6 +107,16 @@ def test_its_record_says_installed_from_the_factory(
     assert record.image_digest == crypto.digest(IMAGE)
     assert record.update_id == bytes(32)
     assert record.done_sectors == 0
+
+
+def test_its_record_is_there_twice_so_that_one_bad_word_takes_nothing_back(
+    tmp_path: Path, app: Path, good: InfoBlock
+) -> None:
+    records = made(tmp_path, app, good)[0x081E_0000]
+    first, second = (parse_record(records[at:][:RECORD_SIZE]) for at in (0, RECORD_SIZE))
+
+    assert len(records) == 2 * RECORD_SIZE
+    assert second == replace(first, sequence=2)
 
 
 Change = Callable[[InfoBlock], InfoBlock]

@@ -99,7 +99,9 @@ compress(struct sha512 *ctx)
                             ((e & s[5]) ^ (~e & s[6]));
         const uint64_t t2 = (rotate(a, 28) ^ rotate(a, 34) ^ rotate(a, 39)) +
                             ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
-        memmove(s + 1, s, 7 * sizeof s[0]);
+        for (int n = 7; n > 0; n--) {
+            s[n] = s[n - 1];
+        }
         s[4] += t1;
         s[0] = t1 + t2;
     }

@@ -78,7 +78,7 @@ def boot_rows(folder: Path, tool: str) -> Iterator[Row]:
 
 def fill_marks(shop: workshop.Workshop, board: Board) -> None:
     """Use up nearly every record slot, as many updates would."""
-    (record,) = shop.records(board)
+    record = shop.records(board)[0]
     pieces = {}
     for slot in range(USED_SLOTS):
         at = shop.layout.marks.start + slot * RECORD_SIZE
