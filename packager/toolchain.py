@@ -164,10 +164,11 @@ def _compile(
         *(WARNINGS if source.ours else ("-w",)),
         *source.flags,
         *(f"-I{folder.resolve()}" for folder in include),
-        # the same bytes wherever the sources lie
-        f"-ffile-prefix-map={path.parent}=.",
+        # the same bytes wherever the sources lie; without the slash, /tmp/s would be taken for
+        # the beginning of /tmp/splitflash-1234
+        *(f"-ffile-prefix-map={folder.resolve()}/=./" for folder in include),
+        f"-ffile-prefix-map={path.parent}/=./",
         f"-ffile-prefix-map={work}=.",
-        *(f"-ffile-prefix-map={folder.resolve()}=." for folder in include),
         "-c",
         str(path),
         "-o",
@@ -207,9 +208,10 @@ def _gcc() -> Toolchain | None:
             *cpu,
             # or gcc turns the loops of our memset into calls of memset
             "-fno-tree-loop-distribute-patterns",
-            # these two make code larger, also with -Os
+            # these make code larger, also with -Os
             "-fno-schedule-insns2",
             "-fno-move-loop-invariants",
+            "-fno-tree-coalesce-vars",
         ),
         (*cpu, "-mfloat-abi=soft", "-nostdlib", "-nostartfiles"),
         ("-lgcc",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,14 +36,20 @@ def test_a_loader_fits_its_budget(build: workshop.Build, tool: str) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_same_layout_and_keys_give_the_same_bytes(
-    build: workshop.Build, tool: str, tmp_path: Path
+    build: workshop.Build, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = build(workshop.DEFAULT, tool)
-    elsewhere = tmp_path / "copy of the sources"
-    shutil.copytree(resources.loader_sources(), elsewhere)
-    again = build_loader(made.layout, made.keys, tmp_path, toolchain=tool, sources=elsewhere)
-    assert again.elf.read_bytes() == made.loader.elf.read_bytes()
-    assert again.hex.read_bytes() == made.loader.hex.read_bytes()
+    # the path of the second copy is the beginning of those of the folders a build works in
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    built = []
+    for name in ("a copy of the sources", "s"):
+        shutil.copytree(resources.loader_sources(), tmp_path / name)
+        out = tmp_path / f"out of {name}"
+        sources = tmp_path / name
+        built.append(build_loader(made.layout, made.keys, out, toolchain=tool, sources=sources))
+    one, other = built
+    assert one.elf.read_bytes() == other.elf.read_bytes()
+    assert one.hex.read_bytes() == other.hex.read_bytes()
 
 
 def test_the_outputs_are_named_and_moded_as_the_secrets_they_hold(shop: workshop.Workshop) -> None:
