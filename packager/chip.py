@@ -55,7 +55,7 @@ class Chip(NamedTuple):
 
     @property
     def chip_id(self) -> int:
-        """The ``chip`` field of header and info block: flash KiB above, DEV_ID in the lower half."""
+        """The ``chip`` field of header and info block: flash KiB above, DEV_ID in the low half."""
         return self.flash_kib << 16 | DEV_ID
 
     @property
