@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from packager.chip import CHIPS, Chip
+from packager.chip import BOOT_ADDRESS, CHIPS, SECTOR_SIZE, Chip, Span
 from packager.dfu.pipe import Progress, silent
 from packager.dfu.protocol import DfuSe
 from packager.dfu.staging import prepare_drop, run_plan
@@ -92,7 +92,9 @@ def loader_info(segments: dict[int, bytes], where: str) -> InfoBlock:
     Raises:
         FormatError: there is none.
     """
-    start, data = fill(segments)
+    sector = Span(BOOT_ADDRESS, SECTOR_SIZE)
+    inside = {at: data for at, data in segments.items() if sector.contains(at, len(data))}
+    start, data = fill({BOOT_ADDRESS: b"", **inside})
     try:
         return parse_info(data[INFO_OFFSET : INFO_OFFSET + INFO_SIZE], where)
     except FormatError as error:

@@ -10,7 +10,7 @@ import pytest
 import workshop
 
 from packager import rehearse
-from packager.errors import RefusedError
+from packager.errors import FormatError, RefusedError
 from packager.keys import keygen, load_recipients, load_signing_key
 from packager.update import build_update
 
@@ -61,3 +61,11 @@ def test_verify_with_a_loader_names_a_key_that_was_changed_after_shipping(
 
     with pytest.raises(RefusedError, match="signed by a key this loader does not trust"):
         rehearse.verify_with_loader(other.update(shop.image(3_000)), shop.loader.elf)
+
+
+@pytest.mark.parametrize("segments", [{}, {0x0810_0000: b"app", 0x3800_0000: b"far away"}])
+def test_what_is_no_loader_is_told_and_never_filled_up_in_memory(
+    segments: dict[int, bytes],
+) -> None:
+    with pytest.raises(FormatError, match="no splitflash loader, no info block at 0x08000400"):
+        rehearse.loader_info(segments, "app.elf")
