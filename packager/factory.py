@@ -7,41 +7,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from packager import crypto
 from packager.errors import FormatError, RefusedError
 from packager.files import SECRET_MODE, write_atomic
-from packager.format import DIGEST_SIZE, INFO_OFFSET, INFO_SIZE, pad_to_flash_word
+from packager.format import DIGEST_SIZE, pad_to_flash_word
 from packager.hex_file import read_hex, write_hex
-from packager.image import elf_segments, load_image
+from packager.image import load_image
 from packager.keys import load_recipients, load_verify_keys
 from packager.layout import Layout
+from packager.loader_file import LoaderFile, read_loader
 from packager.records import (
     AppState,
     FlashArea,
-    InfoBlock,
     MarkRecord,
     RecordType,
     build_record,
-    parse_info,
 )
-from packager.segments import fill
 
 FIRST_SEQUENCE = 1
 """``sequence`` of the first record of a factory image."""
 FACTORY_UPDATE_ID = bytes(DIGEST_SIZE)
 """``update_id`` of an application that no update brought."""
-
-
-@dataclass(frozen=True)
-class FactoryLoader:
-    """A built loader: one run of bytes from the start of the loader area, and its info block."""
-
-    name: str
-    data: bytes
-    info: InfoBlock
 
 
 def make_factory(
@@ -52,7 +41,7 @@ def make_factory(
     Raises:
         PackagerError: any of them does not fit the others.
     """
-    loader = load_loader(loader_elf, layout)
+    loader = read_loader(loader_elf)
     check_keys(
         loader,
         [key.key_id for key in load_verify_keys(keys_dir)],
@@ -61,25 +50,8 @@ def make_factory(
     return build_factory(load_image(app, layout).data, loader, layout, version, counter)
 
 
-def load_loader(path: Path, layout: Layout) -> FactoryLoader:
-    """Read a loader ELF and its info block.
-
-    Raises:
-        FormatError: no loader, or it has no info block at its fixed place.
-    """
-    pieces = elf_segments(path)
-    for address, data in pieces.items():
-        if not layout.loader.contains(address, len(data)):
-            found = f"{len(data)} bytes at 0x{address:08X}"
-            expected = f"loader area is 0x{layout.loader.start:08X}..0x{layout.loader.end - 1:08X}"
-            raise FormatError(str(path), found, expected, "give a loader built for this layout")
-    _, data = fill({layout.loader.start: b"", **pieces})
-    block = data[INFO_OFFSET : INFO_OFFSET + INFO_SIZE]
-    return FactoryLoader(str(path), data, parse_info(block, f"{path}: info block"))
-
-
 def build_factory(
-    image: bytes, loader: FactoryLoader, layout: Layout, version: int, counter: int
+    image: bytes, loader: LoaderFile, layout: Layout, version: int, counter: int
 ) -> dict[int, bytes]:
     """Return loader, application and records by address, each in whole flash words.
 
@@ -116,7 +88,7 @@ def factory_record(image: bytes, version: int, counter: int) -> MarkRecord:
     )
 
 
-def check_loader(loader: FactoryLoader, layout: Layout) -> None:
+def check_loader(loader: LoaderFile, layout: Layout) -> None:
     """Return only for a production loader of this very layout.
 
     Raises:
@@ -156,7 +128,7 @@ def check_loader(loader: FactoryLoader, layout: Layout) -> None:
 
 
 def check_keys(
-    loader: FactoryLoader, verify_key_ids: Sequence[bytes], recipient_ids: Sequence[bytes]
+    loader: LoaderFile, verify_key_ids: Sequence[bytes], recipient_ids: Sequence[bytes]
 ) -> None:
     """Return only if the loader trusts just these verify keys and opens what pack encrypts.
 

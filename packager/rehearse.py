@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from packager.chip import BOOT_ADDRESS, CHIPS, SECTOR_SIZE, Chip, Span
+from packager.chip import BOOT_ADDRESS, CHIPS, Chip
 from packager.dfu.pipe import Progress, silent
 from packager.dfu.protocol import DfuSe
 from packager.dfu.staging import prepare_drop, run_plan
 from packager.dfu.status import DeviceStatus, read_status
 from packager.dfu.usb import open_device
 from packager.errors import FormatError, RefusedError
-from packager.format import INFO_OFFSET, INFO_SIZE, version_text
-from packager.image import elf_segments
+from packager.format import version_text
 from packager.layout import Layout
-from packager.records import InfoBlock, parse_info
-from packager.segments import fill
+from packager.loader_file import read_loader
+from packager.records import InfoBlock
 from packager.sim.board import Board
 from packager.update import header_number, update_id
 
@@ -61,10 +60,9 @@ def verify_with_loader(update: bytes, loader_elf: Path) -> str:
         RefusedError: the loader refuses the update, with the reason it recorded.
         FormatError: the file is no loader, or is for a chip unknown here.
     """
-    segments = elf_segments(loader_elf)
-    info = loader_info(segments, str(loader_elf))
-    board = Board.new(chip_of(info, str(loader_elf)))
-    board.program({**segments, info.staging.start: update})
+    loader = read_loader(loader_elf)
+    board = Board.new(chip_of(loader.info, loader.name))
+    board.program({BOOT_ADDRESS: loader.data, loader.info.staging.start: update})
     report = board.boot(limit_seconds=VERDICT_LIMIT_SECONDS)
     found = status(board)
     installed = found.installed
@@ -84,26 +82,6 @@ def verify_with_loader(update: bytes, loader_elf: Path) -> str:
             "pack the update for the layout this loader was built for",
         )
     raise RefusedError(str(loader_elf), f"refuses the update: {refused.meaning}", "", refused.do)
-
-
-def loader_info(segments: dict[int, bytes], where: str) -> InfoBlock:
-    """Return the info block in the segments of a loader.
-
-    Raises:
-        FormatError: there is none.
-    """
-    sector = Span(BOOT_ADDRESS, SECTOR_SIZE)
-    inside = {at: data for at, data in segments.items() if sector.contains(at, len(data))}
-    start, data = fill({BOOT_ADDRESS: b"", **inside})
-    try:
-        return parse_info(data[INFO_OFFSET : INFO_OFFSET + INFO_SIZE], where)
-    except FormatError as error:
-        raise FormatError(
-            where,
-            "no splitflash loader",
-            f"no info block at 0x{start + INFO_OFFSET:08X}",
-            "give the .elf made by 'splitflash loader build'",
-        ) from error
 
 
 def chip_of(info: InfoBlock, where: str) -> Chip:

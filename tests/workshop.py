@@ -16,11 +16,12 @@ import pytest
 
 from packager import toolchain
 from packager.errors import FormatError
-from packager.factory import build_factory, load_loader
+from packager.factory import build_factory
 from packager.format import HEADER_SIZE, RECORD_SIZE, pack_version
 from packager.keys import keygen, load_recipients, load_signing_key
 from packager.layout import Layout, load_layout
 from packager.loader_build import BuiltLoader, build_loader
+from packager.loader_file import read_loader
 from packager.records import MarkRecord, parse_record
 from packager.resources import layouts
 from packager.sim.board import Board, BootReport, Outcome
@@ -94,7 +95,7 @@ class Workshop:
         """Return a board fresh from the factory with ``image`` as its application."""
         factory = build_factory(
             image,
-            load_loader(self.loader.elf, self.layout),
+            read_loader(self.loader.elf),
             self.layout,
             pack_version(version),
             counter,

@@ -130,6 +130,12 @@ KEYS_OPTION = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Key folder made by keygen.",
 )
+VERSION_OPTION = click.option("--version", required=True, help="Version of APP, like 1.4.2.")
+COUNTER_OPTION = click.option(
+    "--counter",
+    type=click.IntRange(0, 0xFFFF_FFFF),
+    help="Security counter of APP: raise it to shut out older updates. Default: the layout's.",
+)
 TOOLCHAIN_OPTION = click.option(
     "--toolchain",
     type=click.Choice(["gcc", "zig"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from packager.cli import KEYS_OPTION, LAYOUT_OPTION
+from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
 
 
 @click.group()
@@ -25,12 +25,8 @@ def factory() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A production loader built before; otherwise one is built now.",
 )
-@click.option("--version", required=True, help="Version of APP, like 1.4.2.")
-@click.option(
-    "--counter",
-    type=click.IntRange(0, 0xFFFF_FFFF),
-    help="Security counter the device starts with. Default: the layout's.",
-)
+@VERSION_OPTION
+@COUNTER_OPTION
 @click.option(
     "-o",
     "--output",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packager.cli import KEYS_OPTION, LAYOUT_OPTION
+from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
 
 if TYPE_CHECKING:
     from packager.packing import Packed
@@ -26,12 +26,8 @@ _FILE = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, p
 @click.argument("app", metavar="APP", type=click.Path(dir_okay=False, path_type=Path))
 @LAYOUT_OPTION
 @KEYS_OPTION
-@click.option("--version", required=True, help="Version for people, like 1.4.2.")
-@click.option(
-    "--counter",
-    type=click.IntRange(0, 0xFFFF_FFFF),
-    help="Security counter: raise it to shut out older updates. Default: the layout's.",
-)
+@VERSION_OPTION
+@COUNTER_OPTION
 @click.option(
     "-o",
     "--output",

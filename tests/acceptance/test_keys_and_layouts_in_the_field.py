@@ -12,6 +12,7 @@ import workshop
 from packager import rehearse
 from packager.errors import FormatError, RefusedError
 from packager.keys import keygen, load_recipients, load_signing_key
+from packager.loader_file import loader_of
 from packager.update import build_update
 
 
@@ -63,9 +64,15 @@ def test_verify_with_a_loader_names_a_key_that_was_changed_after_shipping(
         rehearse.verify_with_loader(other.update(shop.image(3_000)), shop.loader.elf)
 
 
-@pytest.mark.parametrize("segments", [{}, {0x0810_0000: b"app", 0x3800_0000: b"far away"}])
+@pytest.mark.parametrize(
+    ("segments", "found"),
+    [
+        ({}, "no info block at 0x08000400"),
+        ({0x0810_0000: b"app", 0x3800_0000: b"far away"}, "bytes outside 0x08000000..0x0801FFFF"),
+    ],
+)
 def test_what_is_no_loader_is_told_and_never_filled_up_in_memory(
-    segments: dict[int, bytes],
+    segments: dict[int, bytes], found: str
 ) -> None:
-    with pytest.raises(FormatError, match="no splitflash loader, no info block at 0x08000400"):
-        rehearse.loader_info(segments, "app.elf")
+    with pytest.raises(FormatError, match=f"no splitflash loader: {found}"):
+        loader_of(segments, "app.elf")
