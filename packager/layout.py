@@ -19,7 +19,8 @@ from packager.format import (
     Recovery,
     largest_image,
 )
-from packager.layout_file import SUPPLY_LEVELS, Draft, Problem, read_layout_file
+from packager.layout_file import Draft, Problem, read_layout_file
+from packager.layout_keys import SUPPLY_LEVELS
 
 VECTOR_ALIGNMENT = 1024
 """Bytes: 166 vectors of 4, rounded up to a power of two (ARMv7-M B1.5.3)."""
@@ -90,7 +91,6 @@ def load_layout(path: Path) -> Layout:
         draft.problems.extend(rule(draft))
     draft.raise_problems()
     values = draft.values
-    counter = values["security_counter"]
     data = (item for item in _all_spans(draft) if item[0].startswith("data."))
     return Layout(
         path=path,
@@ -107,7 +107,7 @@ def load_layout(path: Path) -> Layout:
         rdp=values["rdp"],
         supply_mv=values["supply_mv"],
         result_record=values["result_record"],
-        security_counter=None if counter < 0 else counter,
+        security_counter=values["security_counter"],
     )
 
 

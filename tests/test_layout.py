@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,14 @@ from hypothesis import strategies as st
 from packager.chip import KIB, Span
 from packager.errors import LayoutError
 from packager.layout import RULES, load_layout
+from packager.layout_file import EXCERPT_WIDTH
 
 LAYOUTS = Path(__file__).parent.parent / "layouts"
 SHIPPED = sorted(LAYOUTS.glob("*.yaml"))
 DEFAULT = (LAYOUTS / "h743zi_app_bank2.yaml").read_text()
+
+
+EXCERPT = re.compile(r" +\d* \| ")
 
 
 def problems_of(tmp_path: Path, text: str) -> list[str]:
@@ -25,7 +30,8 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
     path.write_text(text)
     with pytest.raises(LayoutError) as caught:
         load_layout(path)
-    return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
+    told = [line for line in str(caught.value).splitlines() if not EXCERPT.match(line)]
+    return [line.removeprefix(f"{path}:") for line in told]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -188,6 +194,41 @@ def test_every_broken_rule_is_told_with_its_place(
     tmp_path: Path, text: str, expected: list[str]
 ) -> None:
     assert problems_of(tmp_path, text) == expected
+
+
+def test_the_line_is_shown_under_the_problem_with_carets_below_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "l.yaml"
+    path.write_text(DEFAULT.replace("size: 896K}", "size: 834K}", 1))
+    with pytest.raises(LayoutError) as caught:
+        load_layout(path)
+
+    assert str(caught.value).splitlines()[1:] == [
+        "    8 |   staging: {start: 0x08020000, size: 834K}",
+        "      |   ^^^^^^^",
+    ]
+
+
+def test_odd_characters_and_long_lines_stay_harmless_in_an_excerpt(tmp_path: Path) -> None:
+    path = tmp_path / "l.yaml"
+    path.write_text(DEFAULT.replace("rdp: 0", "rdp: 'a\tb\x85" + "x" * 500 + "'"))
+    with pytest.raises(LayoutError) as caught:
+        load_layout(path)
+
+    assert all(line.isprintable() for line in str(caught.value).splitlines())
+    assert max(map(len, str(caught.value).splitlines()[1:])) <= 8 + EXCERPT_WIDTH
+
+
+def test_a_missing_key_shows_the_section_it_belongs_in(tmp_path: Path) -> None:
+    path = tmp_path / "l.yaml"
+    path.write_text(DEFAULT.replace("id: demo-h743zi, ", ""))
+    with pytest.raises(LayoutError) as caught:
+        load_layout(path)
+
+    assert str(caught.value).splitlines() == [
+        f"{path}:5:1: product.id: missing; add 'id:'",
+        "    5 | product: {name: splitflash demo board}",
+        "      | ^^^^^^^",
+    ]
 
 
 def test_marks_of_two_sectors_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Sorts of values in a layout: how each is read, described to people, and to editors.
+
+A reader takes what YAML made of the text and returns a checked value, or raises :class:`Unfit`. The
+JSON Schema beside it accepts the same values; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from packager.chip import CHIPS, KIB, UNSUPPORTED, Span
+
+Schema = dict[str, Any]
+"""A JSON Schema (draft 7), as JSON has it."""
+
+_UNITS = {"K": KIB, "M": KIB * KIB}
+_SIZE = r"(\d{1,9}) ?([KM])(?:iB)?"
+_LARGEST = 0xFFFF_FFFF
+
+
+class Unfit(Exception):
+    """A value does not fit its key: found, expected, what to do."""
+
+
+class Kind(NamedTuple):
+    """One sort of value."""
+
+    read: Callable[[Any], Any]
+    wanted: str
+    """What it expects, in the words of messages and of the reference."""
+    schema: Schema
+
+
+def chip_kind() -> Kind:
+    """Return the kind of a chip's name."""
+    wanted = f"one of {', '.join(CHIPS)}"
+    return Kind(_chip, wanted, {"type": "string", "enum": list(CHIPS)})
+
+
+def text(pattern: str, wanted: str, limit: int) -> Kind:
+    """Return the kind of a string that matches ``pattern``, at most ``limit`` characters."""
+
+    def read(value: Any) -> str:
+        fits = isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII)
+        if not fits or len(value) > limit:
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "change it")
+        return str(value)
+
+    schema = {"type": "string", "pattern": f"^{pattern}$", "maxLength": limit}
+    return Kind(read, wanted, schema)
+
+
+def number(low: int, high: int, wanted: str) -> Kind:
+    """Return the kind of an integer from ``low`` to ``high``."""
+
+    def read(value: Any) -> int:
+        if not _is_integer(value) or not low <= value <= high:
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "change it")
+        return int(value)
+
+    return Kind(read, wanted, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def choice(choices: Mapping[str, Any]) -> Kind:
+    """Return the kind of one word of several."""
+    wanted = f"one of {', '.join(choices)}"
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str) or value not in choices:
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "choose one")
+        return choices[value]
+
+    return Kind(read, wanted, {"type": "string", "enum": list(choices)})
+
+
+def level(levels: Iterable[int]) -> Kind:
+    """Return the kind of one number of several."""
+    known = list(levels)
+    wanted = f"one of {', '.join(map(str, known))}"
+
+    def read(value: Any) -> int:
+        if not _is_integer(value) or value not in known:
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "choose the next lower one")
+        return int(value)
+
+    return Kind(read, wanted, {"type": "integer", "enum": known})
+
+
+def area() -> Kind:
+    """Return the kind of an area of flash: ``{start: address, size: bytes}``."""
+    size: Schema = {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": _LARGEST},
+            {"type": "string", "pattern": f"^{_SIZE}$"},
+        ]
+    }
+    start: Schema = {"type": "integer", "minimum": 0, "maximum": _LARGEST}
+    schema: Schema = {
+        "type": "object",
+        "properties": {"start": start, "size": size},
+        "required": ["start", "size"],
+        "additionalProperties": False,
+    }
+    return Kind(_area, "exactly start and size", schema)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person wrote it, in at most 40 characters."""
+    written = f"'{value}'" if isinstance(value, str) else str(value)
+    if isinstance(value, Mapping):
+        written = "{" + ", ".join(str(name) for name in value) + "}"
+    written = "".join(c if c.isprintable() else " " for c in written)
+    return written if len(written) <= 40 else written[:37] + "..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the name that is closest, or nothing."""
+    import difflib  # only a broken layout pays for it
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _chip(value: Any) -> Any:
+    name = value if isinstance(value, str) else ""
+    if name in UNSUPPORTED:
+        raise Unfit(f"'{value}' cannot be used", UNSUPPORTED[name], "use a larger part")
+    if name not in CHIPS:
+        do = did_you_mean(name.lower(), CHIPS) or "name a known chip"
+        raise Unfit(f"unknown chip {shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
+    return CHIPS[name]
+
+
+def _size(value: Any) -> int:
+    if _is_integer(value):
+        return int(value)
+    match = re.fullmatch(_SIZE, value, re.ASCII) if isinstance(value, str) else None
+    if not match:
+        raise Unfit(f"size {shown(value)}", "expected bytes or like 128K, 1M", "change it")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _area(value: Any) -> Span:
+    if not isinstance(value, Mapping) or set(value) != {"start", "size"}:
+        raise Unfit(
+            f"found {shown(value)}",
+            "expected exactly start and size",
+            "write it like {start: 0x08020000, size: 128K}",
+        )
+    start = value["start"]
+    if not _is_integer(start) or not 0 <= start <= _LARGEST:
+        raise Unfit(
+            f"start {shown(start)}", "expected a 32-bit address", "write it like 0x08020000"
+        )
+    size = _size(value["size"])
+    if not 0 < size <= _LARGEST:
+        raise Unfit(f"size {size}", "more than 0", "give the area whole sectors of 128K")
+    return Span(int(start), size)
