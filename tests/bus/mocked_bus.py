@@ -1,0 +1,449 @@
+"""A usbfs and a sysfs with virtual boards on them, for programs that know nothing of us.
+
+Promises: what the program on the other side is, and its libusb, are the stock ones; the device is
+the board's own ROM model, reached by its one method ``control``; every program run here lives in
+the virtual time of the board, has a deadline there, and a limit in real seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
+from packager.sim import rom_descriptors as about
+from packager.sim.board import Board
+from packager.sim.rom import Gone, Hung, RomDfu, Stall
+
+from .recorder import Recorder
+
+PRELOAD = "libumockdev-preload.so.0"
+DISTRIBUTION_PACKAGES = Path("/usr/lib/python3/dist-packages")
+BUS = 1
+REAL_SECONDS = 60.0
+"""A program that takes longer than this is killed, and the test fails."""
+VIRTUAL_DEADLINE = 600.0
+"""Virtual seconds after which a person would pull the cable, and we do."""
+IDLE_SECONDS = 0.25
+"""Virtual seconds that pass when a program looks whether a device that hangs has answered."""
+HOST = "/sys/devices/pci0000:00/0000:00:14.0/usb1"
+
+_ROOT_HUB = bytes.fromhex(
+    "12010002090001406b1d020006060302010109021900010100e0000904000001090000000705810304000c"
+)
+_URB = 56
+_CONTROL = 2
+_DISCARDED = -errno.ENOENT
+
+SUBMITURB, DISCARDURB = 0x8038550A, 0x550B
+REAPURB, REAPURBNDELAY = 0x4008550C, 0x4008550D
+CLAIM, RELEASE, DISCONNECT_CLAIM = 0x8004550F, 0x80045510, 0x8108551B
+SETINTERFACE, SETCONFIGURATION = 0x80085504, 0x80045505
+GETDRIVER, GET_CAPABILITIES = 0x41045508, 0x8004551A
+RESET, CLEAR_HALT, IOCTL = 0x5514, 0x80045515, 0xC0105512
+
+
+class BusMissing(Exception):
+    """Something that a mocked bus needs is not installed."""
+
+
+@dataclass
+class Ended:
+    """How a program ended."""
+
+    code: int
+    out: str
+    virtual_seconds: float
+    cable_pulled: bool
+    """It was still busy with the device at its deadline, so the cable was pulled."""
+
+
+@dataclass
+class _Node:
+    """One enumeration of a board; it stays dead once its ROM left."""
+
+    rom: RomDfu
+    recorder: Recorder
+    place: str
+    name: str
+    done: deque[Any] = field(default_factory=deque)
+    waiting: dict[int, Any] = field(default_factory=dict)
+
+
+def introspection(folder: Path) -> Any:
+    """Import gi, which only the distribution has, without the rest of its packages."""
+    if find_spec("gi") is None:
+        link = folder / "gi-only" / "gi"
+        link.parent.mkdir(exist_ok=True)
+        if not link.exists():
+            link.symlink_to(DISTRIBUTION_PACKAGES / "gi")
+        sys.path.append(str(link.parent))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import gi
+
+            gi.require_version("UMockdev", "1.0")
+            from gi.repository import GLib, UMockdev
+        except (ImportError, ValueError) as error:
+            raise BusMissing(f"umockdev with Python introspection: {error}") from error
+    return GLib, UMockdev
+
+
+class MockedBus:
+    """USB bus 1 with a board on some of its ports."""
+
+    def __init__(self, folder: Path, virtual_time: Path) -> None:
+        self._glib, umockdev = introspection(folder)
+        self._testbed = umockdev.Testbed.new()
+        # the constructor puts this into the environment of everything else we start
+        self.root = Path(os.environ.pop("UMOCKDEV_DIR", self._testbed.get_root_dir()))
+        self._virtual_time = virtual_time
+        self._time_file = folder / "virtual-time"
+        self._time_file.write_bytes(bytes(mmap.PAGESIZE))
+        with self._time_file.open("r+b") as file:
+            self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        self._skipped = ctypes.c_int64.from_buffer(self._page)
+        self._seen_skipped = 0
+        self._nodes: dict[int, _Node] = {}
+        self._address = 1
+        self._testbed.add_from_string(_description(HOST, "0", 1, (0x1D6B, 0x0002), _ROOT_HUB))
+        self._deadline: float | None = None
+        self.cable_pulled = False
+        self.errors: list[BaseException] = []
+        self._handler_class = _handler_class(umockdev, self)
+        self._loop = self._glib.MainLoop()
+        self._thread = threading.Thread(target=self._loop.run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread that answers."""
+        for port in list(self._nodes):
+            self.unplug(port)
+        self._loop.quit()
+        self._thread.join(5)
+
+    # -- sockets ----------------------------------------------------------------------------------
+
+    def plug(self, board: Board, port: int = 1, *, announce: bool = False) -> Recorder:
+        """Connect a board that sits in its ROM; return what will be recorded of it."""
+        rom = board.rom
+        assert rom is not None, "the board is not in its ROM"
+        self._address = self._address % 126 + 1
+        place = f"{HOST}/{BUS}-{port}"
+        name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
+        node = _Node(rom, Recorder(), place, name)
+        descriptors = about.device_descriptor() + about.configuration_descriptor()
+        ids = VENDOR_ID, PRODUCT_ID
+        self._testbed.add_from_string(
+            _description(place, str(port), self._address, ids, descriptors)
+        )
+        self._testbed.attach_ioctl(name, self._handler_class(node))
+        self._nodes[port] = node
+        if announce:
+            self._announce("add", port, node)
+        return node.recorder
+
+    def unplug(self, port: int = 1, *, announce: bool = False) -> None:
+        """Pull a board's cable; the board goes on."""
+        node = self._nodes.pop(port)
+        if announce:
+            self._announce("remove", port, node)
+        self._testbed.detach_ioctl(node.name)
+        self._testbed.remove_device(node.place)
+        (self.root / node.name.lstrip("/")).unlink(missing_ok=True)
+
+    @contextmanager
+    def with_board(self, board: Board, port: int = 1) -> Iterator[Recorder]:
+        """Have a board plugged in for a while."""
+        recorder = self.plug(board, port)
+        try:
+            yield recorder
+        finally:
+            self.unplug(port)
+
+    def device_node(self, port: int = 1) -> Path:
+        """Return the real file behind the device node."""
+        return self.root / self._nodes[port].name.lstrip("/")
+
+    def wait_for_listener(self) -> None:
+        """Wait until a program listens for devices that come and go."""
+        end = time.monotonic() + REAL_SECONDS
+        while not any(self.root.glob("event[0-9]*")):
+            assert time.monotonic() < end, "no program listens"
+            time.sleep(0.01)
+
+    def _announce(self, action: str, port: int, node: _Node) -> None:
+        """Tell whoever listens to udev; the message of libudev's monitors, version 1."""
+        number = node.name.rsplit("/", 1)[1]
+        properties = {
+            "ACTION": action,
+            "DEVPATH": node.place.removeprefix("/sys"),
+            "SUBSYSTEM": "usb",
+            "DEVTYPE": "usb_device",
+            "DEVNAME": node.name,
+            "BUSNUM": f"{BUS:03}",
+            "DEVNUM": number,
+            "SEQNUM": "1",
+        }
+        body = b"".join(f"{key}={value}\0".encode() for key, value in properties.items())
+        header = struct.pack(
+            "<8s4sIII4s4sII",
+            b"libudev",
+            b"\xfe\xed\xca\xfe",
+            40,
+            40,
+            len(body),
+            _hash("usb"),
+            _hash("usb_device"),
+            0,
+            0,
+        )
+        for listener in self.root.glob("event[0-9]*"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_RAW) as sender:
+                sender.sendto(header + body, str(listener))
+
+    # -- programs ---------------------------------------------------------------------------------
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment in which a program sees this bus and no other."""
+        return {
+            **os.environ,
+            "UMOCKDEV_DIR": str(self.root),
+            "LD_PRELOAD": f"{self._virtual_time}:{PRELOAD}",
+            "VIRTUAL_TIME": str(self._time_file),
+            **(extra or {}),
+        }
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        deadline: float = VIRTUAL_DEADLINE,
+        extra: Mapping[str, str] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+        cwd: Path | None = None,
+    ) -> Ended:
+        """Run a program on this bus until it ends; pull every cable at its deadline."""
+        for left_over in self.root.glob("event[0-9]*"):
+            left_over.unlink()
+        began = self._skipped.value
+        self._seen_skipped = began
+        self._deadline, self.cable_pulled = began / 1e9 + deadline, False
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=self.environment(extra),
+            cwd=cwd,
+        )
+        try:
+            if meanwhile:
+                meanwhile()
+            out, _ = process.communicate(timeout=REAL_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+            self._deadline = None
+        if self.errors:
+            raise self.errors.pop()
+        spent = (self._skipped.value - began) / 1e9
+        return Ended(process.returncode, out, spent, self.cable_pulled)
+
+    # -- transfers --------------------------------------------------------------------------------
+
+    def let_pass(self, seconds: float) -> None:
+        """Let virtual time pass while nothing happens."""
+        self._skipped.value += int(seconds * 1e9)
+
+    def control(self, node: _Node, setup: bytes, data: bytes) -> bytes:
+        """Do one control transfer in virtual time."""
+        clock = node.rom.clock
+        now = self._skipped.value
+        if now > self._seen_skipped:
+            clock.sleep((now - self._seen_skipped) / 1e9)
+        if self._deadline is not None and now / 1e9 > self._deadline and node.rom.is_on_bus:
+            self.cable_pulled = True
+            node.rom.drop()
+        began = clock.now
+        try:
+            return node.recorder.control(node.rom.control, setup, data)
+        finally:
+            self._skipped.value += int((clock.now - began) * 1e9)
+            self._seen_skipped = self._skipped.value
+
+
+def _description(
+    place: str, port: str, address: int, ids: tuple[int, int], descriptors: bytes
+) -> str:
+    """Describe a device for umockdev."""
+    lines = [
+        f"P: {place.removeprefix('/sys')}",
+        f"N: bus/usb/{BUS:03}/{address:03}",
+        "E: SUBSYSTEM=usb",
+        "E: DEVTYPE=usb_device",
+        f"E: DEVNAME=/dev/bus/usb/{BUS:03}/{address:03}",
+        f"E: BUSNUM={BUS:03}",
+        f"E: DEVNUM={address:03}",
+        "E: MAJOR=189",
+        f"E: MINOR={address - 1}",
+        f"A: busnum={BUS}",
+        f"A: devnum={address}",
+        f"A: devpath={port}",
+        "A: speed=12",
+        "A: bConfigurationValue=1",
+        "A: bNumConfigurations=1",
+        f"A: idVendor={ids[0]:04x}",
+        f"A: idProduct={ids[1]:04x}",
+        f"H: descriptors={descriptors.hex()}",
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def _hash(text: str) -> bytes:
+    """MurmurHash2 as libudev uses it to filter, big-endian."""
+    data, m, mask = text.encode(), 0x5BD1E995, 0xFFFFFFFF
+    h = len(data)
+    while len(data) >= 4:
+        k = int.from_bytes(data[:4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+        data = data[4:]
+    if data:
+        h = (h ^ int.from_bytes(data, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15).to_bytes(4, "big")
+
+
+def _handler_class(umockdev: Any, bus: MockedBus) -> Any:
+    class Handler(umockdev.IoctlBase):  # type: ignore[misc]
+        """Answers the ioctls of one device node as usbfs does."""
+
+        def __init__(self, node: _Node) -> None:
+            super().__init__()
+            self._node = node
+
+        def do_handle_ioctl(self, client: Any) -> bool:
+            try:
+                result, error = self._answer(client.get_request() & 0xFFFFFFFF, client.get_arg())
+            except BaseException as failure:
+                bus.errors.append(failure)
+                result, error = -1, errno.EIO
+            client.complete(result, error)
+            return True
+
+        def _answer(self, request: int, arg: Any) -> tuple[int, int]:
+            node = self._node
+            if request in (REAPURB, REAPURBNDELAY):
+                return self._reap(arg)
+            if request == DISCARDURB:
+                return self._discard(arg)
+            if not node.rom.is_on_bus:
+                return -1, errno.ENODEV
+            if request == SUBMITURB:
+                return self._submit(arg)
+            if request in (CLAIM, RELEASE, DISCONNECT_CLAIM, CLEAR_HALT, SETCONFIGURATION):
+                return 0, 0
+            if request == SETINTERFACE:
+                interface, alternate = struct.unpack("<II", _bytes(arg.resolve(0, 8)))
+                return self._quick(struct.pack("<BBHHH", 1, 11, alternate, interface, 0))
+            if request == GET_CAPABILITIES:
+                arg.resolve(0, 4).update(0, [0, 0, 0, 0])
+                return 0, 0
+            if request == RESET:
+                node.recorder.reset()
+                node.rom.reset()
+                return 0, 0
+            if request == GETDRIVER:
+                return -1, errno.ENODATA
+            return -1, errno.ENOTTY
+
+        def _quick(self, setup: bytes) -> tuple[int, int]:
+            try:
+                bus.control(self._node, setup, b"")
+            except Stall:
+                return -1, errno.EPIPE
+            except Gone:
+                return -1, errno.ENODEV
+            except Hung:
+                return -1, errno.ETIMEDOUT
+            return 0, 0
+
+        def _submit(self, arg: Any) -> tuple[int, int]:
+            urb = arg.resolve(0, _URB)
+            raw = _bytes(urb)
+            length = int.from_bytes(raw[24:28], "little")
+            if raw[0] != _CONTROL or length < 8:
+                return -1, errno.EINVAL
+            buffer = urb.resolve(16, length)
+            content = _bytes(buffer)
+            setup, data = content[:8], content[8:]
+            try:
+                answer = bus.control(self._node, setup, data)
+            except Stall:
+                self._finish(urb, -errno.EPIPE, 0)
+            except Gone:
+                return -1, errno.ENODEV
+            except Hung:
+                self._node.waiting[_key(raw)] = urb  # until the program gives up
+            else:
+                if setup[0] & 0x80:
+                    if answer:
+                        buffer.update(8, list(answer))
+                    self._finish(urb, 0, len(answer))
+                else:
+                    self._finish(urb, 0, len(data))
+            return 0, 0
+
+        def _finish(self, urb: Any, status: int, actual: int) -> None:
+            urb.update(4, list(struct.pack("<i", status)))
+            urb.update(28, list(struct.pack("<i", actual)))
+            self._node.done.append(urb)
+
+        def _reap(self, arg: Any) -> tuple[int, int]:
+            if self._node.done:
+                arg.resolve(0, 8).set_ptr(0, self._node.done.popleft())
+                return 0, 0
+            if not self._node.rom.is_on_bus:
+                return -1, errno.ENODEV
+            if self._node.waiting:
+                bus.let_pass(IDLE_SECONDS)
+            return -1, errno.EAGAIN
+
+        def _discard(self, arg: Any) -> tuple[int, int]:
+            urb = self._node.waiting.pop(_key(_bytes(arg.resolve(0, _URB))), None)
+            if urb is None:
+                return -1, errno.EINVAL
+            self._finish(urb, _DISCARDED, 0)
+            return 0, 0
+
+    return Handler
+
+
+def _key(urb: bytes) -> int:
+    """Return the address of an urb's buffer, which tells the urbs of a program apart."""
+    return int.from_bytes(urb[16:24], "little")
+
+
+def _bytes(data: Any) -> bytes:
+    return bytes(data.retrieve())

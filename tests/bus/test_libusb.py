@@ -1,0 +1,194 @@
+"""Our own command line through pyusb and the real libusb."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import workshop
+
+from packager.errors import (
+    DeviceError,
+    NoDeviceError,
+    PermissionOrDriverError,
+    ProtectedError,
+    RefusedError,
+    SeveralDevicesError,
+)
+
+from .conftest import missing
+from .mocked_bus import Ended, MockedBus
+from .scene import NEW, OLD, Product
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def thing(product: Callable[[str], Product]) -> Product:
+    return product(workshop.DEFAULT)
+
+
+@pytest.fixture
+def run(bus: MockedBus, splitflash: tuple[str, ...], thing: Product, tmp_path: Path) -> Run:
+    (tmp_path / "update.bin").write_bytes(thing.update)
+
+    def run(*arguments: str, extra: dict[str, str] | None = None, before: Run = ()) -> Ended:
+        return bus.run([*before, *splitflash, *arguments], cwd=tmp_path, extra=extra)
+
+    return run
+
+
+@pytest.mark.parametrize("where", [(), ("--device", "usb:1-1")], ids=["only one", "by port"])
+def test_a_drop_is_installed_at_the_next_power_on(
+    bus: MockedBus, run: Run, thing: Product, where: tuple[str, ...]
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "update.bin", *where)
+    assert ended.code == 0, ended.out
+    assert "usb:1-1" in ended.out
+    assert board.read(thing.layout.staging.start, len(thing.update)) == thing.update
+    assert thing.power_cycle(board) == NEW
+
+
+def test_the_distributions_libusb_does_it_too(
+    bus: MockedBus, run: Run, thing: Product, tmp_path: Path
+) -> None:
+    """Where libusb-package is not installed, libusb is the system's."""
+    (tmp_path / "libusb_package.py").write_text("raise ImportError\n")
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "update.bin", extra={"PYTHONPATH": _first(tmp_path)})
+    assert ended.code == 0, ended.out
+    assert thing.power_cycle(board) == NEW
+
+
+def test_status_tells_what_is_staged(bus: MockedBus, run: Run, thing: Product) -> None:
+    board = thing.board(0x90)
+    with bus.with_board(board):
+        assert run("drop", "update.bin").code == 0
+        ended = run("status")
+    assert ended.code == 0, ended.out
+    assert "rom.id: 0x90" in ended.out
+    assert "2.0.0" in ended.out
+
+
+def test_a_drop_that_lost_power_is_finished_by_dropping_again(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    board = thing.board()
+    board.boot(boot0=True, cut="100-torn")
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    assert ended.code == DeviceError.exit_code, ended.out
+    board.boot(boot0=True)
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    assert ended.code == 0, ended.out
+    assert thing.power_cycle(board) == NEW
+
+
+def test_a_leave_starts_the_loader_which_installs(bus: MockedBus, run: Run, thing: Product) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "update.bin", "--leave")
+    assert ended.code == 0, ended.out
+    assert workshop.runs(board.boot_after_leave(strict=False))
+    assert thing.shop.app_is(board, thing.new)
+
+
+def test_without_a_device_it_says_what_to_do(run: Run, thing: Product) -> None:
+    ended = run("drop", "update.bin")
+    assert ended.code == NoDeviceError.exit_code
+    assert "set BOOT0 high" in ended.out
+    assert "Traceback" not in ended.out
+
+
+def test_a_port_without_a_device_names_those_that_have_one(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    with bus.with_board(thing.board()):
+        ended = run("drop", "update.bin", "--device", "usb:1-2")
+    assert ended.code == NoDeviceError.exit_code
+    assert "usb:1-1" in ended.out
+
+
+def test_of_two_devices_none_is_guessed(bus: MockedBus, run: Run, thing: Product) -> None:
+    first, second = thing.board(), thing.board()
+    with bus.with_board(first), bus.with_board(second, port=2):
+        ended = run("drop", "update.bin")
+        assert ended.code == SeveralDevicesError.exit_code, ended.out
+        assert not first.flash.operations
+        assert run("drop", "update.bin", "--device", "usb:1-2").code == 0
+    assert (thing.power_cycle(first), thing.power_cycle(second)) == (OLD, NEW)
+
+
+def test_a_protected_device_is_explained_and_not_touched(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    board = thing.board(protected=True)
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    assert ended.code == ProtectedError.exit_code, ended.out
+    assert "do NOT let any tool disable the protection" in ended.out
+    assert not board.flash.operations
+
+
+def test_an_update_of_another_product_is_refused_before_anything_is_written(
+    bus: MockedBus, run: Run, thing: Product, tmp_path: Path
+) -> None:
+    (tmp_path / "other.bin").write_bytes(thing.foreign_update)
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "other.bin")
+    assert ended.code == RefusedError.exit_code, ended.out
+    assert not board.flash.operations
+
+
+def test_without_permission_it_prints_the_udev_rule(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    """As root only without the capability that overrides permissions."""
+    before: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            missing("setpriv is not installed, and root may open everything")
+        before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    board = thing.board()
+    with bus.with_board(board), closed(bus.device_node()):
+        ended = run("drop", "update.bin", before=before)
+    assert ended.code == PermissionOrDriverError.exit_code, ended.out
+    assert 'ATTR{idProduct}=="df11"' in ended.out
+    assert not board.flash.operations
+
+
+@pytest.mark.parametrize("transfer", [1, 5, 9, 20, 60])
+def test_unplugged_anywhere_it_ends_with_one_line(
+    bus: MockedBus, run: Run, thing: Product, transfer: int
+) -> None:
+    board = thing.board()
+    assert board.rom
+    board.rom.unplug_at = board.rom.transfers + transfer
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    assert ended.code in (DeviceError.exit_code, NoDeviceError.exit_code), ended.out
+    assert "Traceback" not in ended.out
+    assert thing.power_cycle(board) == OLD
+
+
+@contextmanager
+def closed(node: Path) -> Iterator[None]:
+    """Take a device node's permissions away."""
+    mode = node.stat().st_mode
+    node.chmod(0)
+    yield
+    node.chmod(mode)
+
+
+def _first(folder: Path) -> str:
+    """Return a PYTHONPATH that begins with ``folder``."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
