@@ -192,7 +192,9 @@ marks_open(struct marks *marks)
     if (interrupted != YES) {
         return;
     }
-    if (inverse != ~YES || marks_differ(marks)) {
+    struct marks again;
+    if (inverse != ~YES || look(&again) != YES ||
+        mem_differs(&again.newest, &marks->newest, sizeof again.newest)) {
         machine_panic(); // nothing is erased on one look
     }
     // The sector was perhaps half erased: what it holds may be old or fade.
