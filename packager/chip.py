@@ -1,6 +1,7 @@
 """The chips splitflash knows, as data (RM0433 sections 2 and 4).
 
-Adding a chip is adding one entry to :data:`CHIPS`.
+Adding a chip is adding one entry to :data:`CHIPS`: its name, flash size in KiB and RAM. It must
+have the flash of RM0433 chapter 4: banks at these addresses, 128 KiB sectors, words of 32 bytes.
 """
 
 from __future__ import annotations
@@ -75,30 +76,37 @@ class Chip(NamedTuple):
         return next((ram for ram in self.ram if ram.span.contains(address)), None)
 
 
-# RM0433 table 7 (memory map): ITCM, DTCM, AXI SRAM, SRAM1-3, SRAM4, backup SRAM.
-_H743_RAM = (
-    Ram("ITCM", Span(0x0000_0000, 64 * KIB)),
-    Ram("DTCM", Span(0x2000_0000, 128 * KIB)),
-    Ram("AXI SRAM", Span(0x2400_0000, 512 * KIB)),
-    Ram("SRAM1-3", Span(0x3000_0000, 288 * KIB)),
-    Ram("SRAM4", Span(0x3800_0000, 64 * KIB)),
-    Ram("BKPSRAM", Span(0x3880_0000, 4 * KIB)),
-)
+# RM0433 table 7 (memory map). All have ITCM, DTCM, SRAM4 and backup SRAM alike.
+def _ram(axi_kib: int, d2: Ram) -> tuple[Ram, ...]:
+    return (
+        Ram("ITCM", Span(0x0000_0000, 64 * KIB)),
+        Ram("DTCM", Span(0x2000_0000, 128 * KIB)),
+        Ram("AXI SRAM", Span(0x2400_0000, axi_kib * KIB)),
+        d2,
+        Ram("SRAM4", Span(0x3800_0000, 64 * KIB)),
+        Ram("BKPSRAM", Span(0x3880_0000, 4 * KIB)),
+    )
 
 
-def _h743(name: str, flash_kib: int) -> Chip:
+_H743_RAM = _ram(512, Ram("SRAM1-3", Span(0x3000_0000, 288 * KIB)))
+_H742_RAM = _ram(384, Ram("SRAM1", Span(0x3000_0000, 32 * KIB)))
+
+
+def _chip(name: str, flash_kib: int, ram: tuple[Ram, ...]) -> Chip:
     # Both banks keep their base: the 1 MB parts have a hole between them (RM0433 table 15).
     bank_size = flash_kib * KIB // 2
     banks = (Span(0x0800_0000, bank_size), Span(0x0810_0000, bank_size))
-    return Chip(name, flash_kib, banks, _H743_RAM)
+    return Chip(name, flash_kib, banks, ram)
 
 
 CHIPS = {
     chip.name: chip
     for chip in (
-        _h743("stm32h743xi", 2048),
-        _h743("stm32h743xg", 1024),
-        _h743("stm32h753xi", 2048),
+        _chip("stm32h743xi", 2048, _H743_RAM),
+        _chip("stm32h743xg", 1024, _H743_RAM),
+        _chip("stm32h753xi", 2048, _H743_RAM),
+        _chip("stm32h742xi", 2048, _H742_RAM),
+        _chip("stm32h742xg", 1024, _H742_RAM),
     )
 }
 """Every known chip by its lower-case name."""

@@ -86,13 +86,22 @@ def load_layout(path: Path) -> Layout:
     Raises:
         LayoutError: every broken rule at once, each ``file:line:column: key: found, expected; do``.
     """
+    return read_layout(path)[0]
+
+
+def read_layout(path: Path) -> tuple[Layout, Draft]:
+    """Read and check a layout file; the draft knows where each key stands.
+
+    Raises:
+        LayoutError: every broken rule at once.
+    """
     draft = read_layout_file(path)
     for rule in RULES:
         draft.problems.extend(rule(draft))
     draft.raise_problems()
     values = draft.values
     data = (item for item in _all_spans(draft) if item[0].startswith("data."))
-    return Layout(
+    layout = Layout(
         path=path,
         chip=values["chip"],
         product_id=values["product.id"],
@@ -109,6 +118,7 @@ def load_layout(path: Path) -> Layout:
         result_record=values["result_record"],
         security_counter=values["security_counter"],
     )
+    return layout, draft
 
 
 def _all_spans(draft: Draft) -> list[tuple[str, Span]]:

@@ -107,10 +107,20 @@ def area() -> Kind:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a person wrote it, in at most 40 characters."""
-    written = f"'{value}'" if isinstance(value, str) else str(value)
-    if isinstance(value, Mapping):
-        written = "{" + ", ".join(str(name) for name in value) + "}"
+    """Return a value as YAML has it, in at most 40 characters."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int():
+            written = f"0x{value:08X}" if value > 0xFFFF else str(value)
+        case str():
+            written = f"'{value}'"
+        case Mapping():
+            written = "{" + ", ".join(str(name) for name in value) + "}"
+        case _:
+            written = str(value)
     written = "".join(c if c.isprintable() else " " for c in written)
     return written if len(written) <= 40 else written[:37] + "..."
 
@@ -128,13 +138,16 @@ def _is_integer(value: Any) -> bool:
 
 
 def _chip(value: Any) -> Any:
-    name = value if isinstance(value, str) else ""
+    if isinstance(value, str) and value in CHIPS:
+        return CHIPS[value]
+    # Parts are ordered with a package letter (stm32h743zit6), and written in capitals.
+    name = str(value).lower()
+    part = re.fullmatch(r"(stm32h7\d\d)[a-z]([a-z])[a-z0-9]*", name, re.ASCII)
+    name = f"{part[1]}x{part[2]}" if part else name
     if name in UNSUPPORTED:
         raise Unfit(f"'{value}' cannot be used", UNSUPPORTED[name], "use a larger part")
-    if name not in CHIPS:
-        do = did_you_mean(name.lower(), CHIPS) or "name a known chip"
-        raise Unfit(f"unknown chip {shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
-    return CHIPS[name]
+    do = did_you_mean(name, CHIPS) or "name a known chip"
+    raise Unfit(f"found {shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
 
 
 def _size(value: Any) -> int:
@@ -142,7 +155,7 @@ def _size(value: Any) -> int:
         return int(value)
     match = re.fullmatch(_SIZE, value, re.ASCII) if isinstance(value, str) else None
     if not match:
-        raise Unfit(f"size {shown(value)}", "expected bytes or like 128K, 1M", "change it")
+        raise Unfit(f"found size {shown(value)}", "expected bytes or like 128K, 1M", "change it")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -156,9 +169,9 @@ def _area(value: Any) -> Span:
     start = value["start"]
     if not _is_integer(start) or not 0 <= start <= _LARGEST:
         raise Unfit(
-            f"start {shown(start)}", "expected a 32-bit address", "write it like 0x08020000"
+            f"found start {shown(start)}", "expected a 32-bit address", "write it like 0x08020000"
         )
     size = _size(value["size"])
     if not 0 < size <= _LARGEST:
-        raise Unfit(f"size {size}", "more than 0", "give the area whole sectors of 128K")
+        raise Unfit(f"found size {size}", "expected more than 0", "use whole sectors of 128K")
     return Span(int(start), size)

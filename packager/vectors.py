@@ -11,7 +11,7 @@ VECTORS_SIZE = 8
 """Bytes looked at: initial SP and reset handler (ARMv7-M B1.5.3)."""
 STACK_ALIGNMENT = 8
 """Bytes: the stack pointer at every public interface (AAPCS 6.2.1.2)."""
-STACK_RAM = ("DTCM", "AXI SRAM", "SRAM1-3", "SRAM4")
+STACK_RAM = ("DTCM", "AXI SRAM", "SRAM1-3", "SRAM1", "SRAM4")
 """RAM where a stack may begin; ITCM is for code, backup SRAM has no clock after reset."""
 
 

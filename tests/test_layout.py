@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bad_layouts import BAD_LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,8 @@ from packager.layout_file import EXCERPT_WIDTH
 
 LAYOUTS = Path(__file__).parent.parent / "layouts"
 SHIPPED = sorted(LAYOUTS.glob("*.yaml"))
-DEFAULT = (LAYOUTS / "h743zi_app_bank2.yaml").read_text()
+_FIRST, _, DEFAULT = (LAYOUTS / "h743zi_app_bank2.yaml").read_text().partition("\n")
+"""The default layout, without the line for editors."""
 
 
 EXCERPT = re.compile(r" +\d* \| ")
@@ -57,143 +59,17 @@ def test_the_largest_image_fills_staging_to_the_last_byte_it_can_use() -> None:
     assert layout.largest_image == 896 * KIB - 640 - 56 * 16 == 915_968
 
 
-def bad(old: str, new: str, *expected: str) -> object:
-    return pytest.param(DEFAULT.replace(old, new, 1), list(expected), id=new[:40] or "removed")
-
-
-BAD_LAYOUTS = [
-    bad(
-        "chip: stm32h743xi",
-        "chip: stm32h743zi",
-        "4:1: chip: unknown chip 'stm32h743zi', expected one of stm32h743xi, stm32h743xg,"
-        " stm32h753xi; did you mean 'stm32h743xi'?",
-    ),
-    bad(
-        "chip: stm32h743xi",
-        "chip: stm32h750xb",
-        "4:1: chip: 'stm32h750xb' cannot be used, it has one flash sector, so there is no room for"
-        " loader, staging and app; use a larger part",
-    ),
-    bad("chip: stm32h743xi\n", "", "1:1: chip: missing; add 'chip:'"),
-    bad(
-        "id: demo-h743zi",
-        "id: Demo board",
-        "5:11: product.id: found 'Demo board', expected 1 to 16 of a-z 0-9 . _ -; change it",
-    ),
-    bad(
-        "name: splitflash demo board",
-        "name: ''",
-        "5:28: product.name: found '', expected 1 to 32 printable ASCII characters; change it",
-    ),
-    bad(
-        "staging: {start: 0x08020000, size: 896K}",
-        "staging: {start: 0x08020000, size: 834K}",
-        "8:3: areas.staging: ends at 0x080F0800 inside a sector, sectors are 128 KiB;"
-        " use 0x080E0000 or 0x08100000",
-    ),
-    bad(
-        "staging: {start: 0x08020000, size: 896K}",
-        "staging: {start: 0x08020000, size: 1M}",
-        "8:3: areas.staging: 0x08020000..0x0811FFFF crosses from bank 1 to bank 2,"
-        " 0x08000000..0x080FFFFF and 0x08100000..0x081FFFFF; keep it in one bank",
-        "9:3: areas.app: starts at 0x08100000, 'areas.staging' reaches up to 0x0811FFFF;"
-        " let them not overlap",
-    ),
-    bad(
-        "marks:   {start: 0x081E0000, size: 128K}",
-        "marks:   {start: 0x08200000, size: 128K}",
-        "10:3: areas.marks: 0x08200000..0x0821FFFF is outside the flash of stm32h743xi,"
-        " 0x08000000..0x080FFFFF and 0x08100000..0x081FFFFF; move or shrink it",
-    ),
-    bad(
-        "loader:  {start: 0x08000000, size: 128K}",
-        "loader:  {start: 0x08020000, size: 128K}",
-        "7:3: areas.loader: starts at 0x08020000, the chip boots from 0x08000000; start it there",
-        "8:3: areas.staging: starts at 0x08020000, 'areas.loader' reaches up to 0x0803FFFF;"
-        " let them not overlap",
-    ),
-    bad(
-        "app:     {start: 0x08100000, size: 896K}",
-        "app:     {start: 0x08100200, size: 896K}",
-        "9:3: areas.app: starts at 0x08100200 inside a sector, sectors are 128 KiB;"
-        " use 0x08100000 or 0x08120000",
-        "9:3: areas.app: ends at 0x081E0200 inside a sector, sectors are 128 KiB;"
-        " use 0x081E0000 or 0x08200000",
-        "9:3: areas.app: a vector table at 0x08100200 is not aligned, it needs 1024 bytes;"
-        " start it at a sector",
-        "10:3: areas.marks: starts at 0x081E0000, 'areas.app' reaches up to 0x081E01FF;"
-        " let them not overlap",
-    ),
-    bad(
-        "marks:   {start: 0x081E0000, size: 128K}",
-        "marks:   {start: 0x081E0000}",
-        "10:3: areas.marks: found {start}, expected exactly start and size;"
-        " write it like {start: 0x08020000, size: 128K}",
-    ),
-    bad(
-        "marks:   {start: 0x081E0000, size: 128K}",
-        "marks:   {start: 0x081E0000, size: 128kB}",
-        "10:3: areas.marks: size '128kB', expected bytes or like 128K, 1M; change it",
-    ),
-    bad(
-        "marks:   {start: 0x081E0000, size: 128K}",
-        "marks:   {start: 0x081E0000, size: 0}",
-        "10:3: areas.marks: size 0, more than 0; give the area whole sectors of 128K",
-    ),
-    bad(
-        "recovery: rom\nrdp: 0",
-        "recovery: rom\nrdp: 1",
-        "13:1: rdp: level 1 together with 'recovery: rom', at level 1 and 2 the ROM bootloader"
-        " neither reads nor writes flash; set rdp: 0, or recovery: none and let the application"
-        " write staging",
-    ),
-    bad(
-        "rdp: 0",
-        "rdp: 3",
-        "13:1: rdp: found 3, expected a read-out protection level: 0, 1 or 2; change it",
-    ),
-    bad(
-        "boot_check: crc",
-        "boot_check: no",
-        "11:1: boot_check: found 'no', expected one of off, crc, digest; choose one",
-    ),
-    bad(
-        "boot_check: crc",
-        "boot_chek: crc",
-        "11:1: boot_chek: unknown key, known are chip, product, areas, data, boot_check, recovery,"
-        " rdp, supply_mv, result_record, security_counter; did you mean 'boot_check'?",
-    ),
-    bad(
-        "supply_mv: 2700",
-        "supply_mv: 2800",
-        "14:1: supply_mv: found 2800, expected one of 1950, 2100, 2250, 2400, 2550, 2700, 2850;"
-        " choose the next lower one",
-    ),
-    bad(
-        "rdp: 0",
-        "rdp: 0\nresult_record: 0x20000000",
-        "14:1: result_record: found 0x20000000, expected 32-byte aligned in AXI SRAM (0x24000000)"
-        " or SRAM4 (0x38000000); use for example 0x38000000",
-    ),
-    bad(
-        "rdp: 0",
-        "rdp: 0\ndata: {settings: {start: 0x080E0000, size: 128K}}",
-        "14:8: data.settings: starts at 0x080E0000, 'areas.staging' reaches up to 0x080FFFFF;"
-        " let them not overlap",
-    ),
-    bad(
-        "rdp: 0",
-        "rdp: 0\nsecurity_counter: true",
-        "14:1: security_counter: found True, expected a number of 32 bits; change it",
-    ),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), BAD_LAYOUTS)
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [row[1:] for row in BAD_LAYOUTS],
+    ids=[row[0] for row in BAD_LAYOUTS],
+)
 def test_every_broken_rule_is_told_with_its_place(
-    tmp_path: Path, text: str, expected: list[str]
+    tmp_path: Path, old: str, new: str, expected: list[str]
 ) -> None:
-    assert problems_of(tmp_path, text) == expected
+    assert DEFAULT.count(old) == 1
+
+    assert problems_of(tmp_path, DEFAULT.replace(old, new)) == expected
 
 
 def test_the_line_is_shown_under_the_problem_with_carets_below_the_key(tmp_path: Path) -> None:
@@ -228,17 +104,6 @@ def test_a_missing_key_shows_the_section_it_belongs_in(tmp_path: Path) -> None:
         f"{path}:5:1: product.id: missing; add 'id:'",
         "    5 | product: {name: splitflash demo board}",
         "      | ^^^^^^^",
-    ]
-
-
-def test_marks_of_two_sectors_are_refused(tmp_path: Path) -> None:
-    text = DEFAULT.replace(
-        "size: 896K}\n  marks:   {start: 0x081E0000, size: 128K}",
-        "size: 768K}\n  marks:   {start: 0x081C0000, size: 256K}",
-    )
-
-    assert problems_of(tmp_path, text) == [
-        "10:3: areas.marks: 256 KiB, expected one sector of 128 KiB; set size: 128K"
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from packager.cli import FOLDER_OPTION
-from packager.layout import load_layout
+from packager.layout import load_layout, read_layout
 
 _LAYOUT = click.argument(
     "layout_path", metavar="LAYOUT", type=click.Path(dir_okay=False, path_type=Path)
@@ -22,8 +22,12 @@ def layout() -> None:
 @layout.command()
 @_LAYOUT
 def check(layout_path: Path) -> None:
-    """Check a layout against its chip; print the largest image that can be updated."""
-    checked = load_layout(layout_path)
+    """Check a layout against its chip; warn of what may not be meant."""
+    from packager.layout_lint import warnings_of
+
+    checked, draft = read_layout(layout_path)
+    for warning in warnings_of(checked):
+        click.echo(draft.tell(warning, "warning: "), err=True)
     click.echo(f"{layout_path}: good, layout id {checked.layout_id.hex()}")
     size = checked.largest_image
     click.echo(f"largest updatable image: {size} bytes ({size / 1024:.1f} KiB)")
@@ -36,6 +40,15 @@ def show(layout_path: Path) -> None:
     from packager.flash_map import draw
 
     click.echo(draw(load_layout(layout_path)))
+
+
+@layout.command()
+@click.option("--reference", is_flag=True, help="The table of all keys instead, in Markdown.")
+def schema(reference: bool) -> None:
+    """Print the JSON Schema of layouts, for editors; put it beside yours."""
+    from packager.layout_schema import reference_text, schema_text
+
+    click.echo(reference_text() if reference else schema_text(), nl=False)
 
 
 @layout.command()

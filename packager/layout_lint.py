@@ -1,0 +1,114 @@
+"""What is allowed in a layout but may not be meant: warnings, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from packager.chip import KIB
+from packager.flash_map import rows
+from packager.format import CARRY_SIZE, BootCheck, Recovery
+from packager.layout import Layout
+from packager.layout_file import Problem
+
+
+def staging_in_bank_2(layout: Layout) -> Iterator[Problem]:
+    """Many ROM bootloaders never report the end of an erase in bank 2."""
+    if layout.chip.bank_of(layout.staging.start) == 2 and layout.recovery is Recovery.ROM:
+        yield Problem(
+            "areas.staging",
+            "lies in bank 2",
+            "ROM bootloaders 9.0 and 9.1 never report the end of an erase there, and stock"
+            " dfu-util waits for ever",
+            "put it into bank 1, or have customers use 'splitflash drop' or STM32CubeProgrammer",
+        )
+
+
+def staging_smaller_than_the_app_area(layout: Layout) -> Iterator[Problem]:
+    """An application that fits the app area but not staging can never be updated."""
+    usable = layout.app.size - CARRY_SIZE
+    if layout.largest_image < usable - _WORTH_TELLING:
+        yield Problem(
+            "areas.staging",
+            f"holds updates of images of at most {layout.largest_image} bytes",
+            f"the app area would take {usable}",
+            "enlarge staging or give the rest of the app area to something else",
+        )
+
+
+def staging_larger_than_needed(layout: Layout) -> Iterator[Problem]:
+    """Sectors of staging that no update can reach are lost."""
+    if layout.staging.size > layout.app.size + _WORTH_TELLING:
+        yield Problem(
+            "areas.staging",
+            f"{layout.staging.size // KIB} KiB",
+            f"the app area has {layout.app.size // KIB} KiB, so no update needs more than a little"
+            " above that",
+            "give the rest to the app or to data",
+        )
+
+
+def sectors_without_a_role(layout: Layout) -> Iterator[Problem]:
+    """Nothing keeps an application from using them, and nobody sees that it does."""
+    for row in rows(layout):
+        if row.name == "free":
+            yield Problem(
+                "areas",
+                f"0x{row.start:08X}..0x{row.start + row.size - 1:08X} belongs to nobody",
+                "a later layout may claim it",
+                "name it under data: if the application uses it",
+            )
+
+
+def start_without_a_check(layout: Layout) -> Iterator[Problem]:
+    """Flash that decayed is started as it is."""
+    if layout.boot_check is BootCheck.OFF:
+        yield Problem(
+            "boot_check",
+            "off",
+            "an application that was damaged after its install is started all the same",
+            "use crc unless the start is counted in microseconds",
+        )
+
+
+def nothing_to_enter_by(layout: Layout) -> Iterator[Problem]:
+    """Where neither ROM nor loader takes an update, a crashing application stays for ever."""
+    if layout.recovery is Recovery.NONE:
+        yield Problem(
+            "recovery",
+            "none",
+            "only the application itself can bring an update into staging; one that crashes at its"
+            " start cannot be replaced in the field",
+            "test releases on the virtual board and on a bench before they go out",
+        )
+
+
+def result_record_where_start_up_code_works(layout: Layout) -> Iterator[Problem]:
+    """The C start-up of an application fills its main RAM before main()."""
+    ram = layout.chip.ram_of(layout.result_record)
+    if ram and ram.name == "AXI SRAM":
+        yield Problem(
+            "result_record",
+            f"0x{layout.result_record:08X} is in AXI SRAM",
+            "the application's start-up code usually fills that before it can read the record",
+            "use 0x38000000, or keep the linker script away from those 64 bytes",
+        )
+
+
+_WORTH_TELLING = 128 * KIB
+"""Bytes; the header and the tags of an update always take a little."""
+
+Lint = Callable[[Layout], Iterator[Problem]]
+LINTS: tuple[Lint, ...] = (
+    staging_in_bank_2,
+    staging_smaller_than_the_app_area,
+    staging_larger_than_needed,
+    sectors_without_a_role,
+    start_without_a_check,
+    nothing_to_enter_by,
+    result_record_where_start_up_code_works,
+)
+
+
+def warnings_of(layout: Layout) -> list[Problem]:
+    """Return every warning about a layout."""
+    return [warning for lint in LINTS for warning in lint(layout)]

@@ -1,0 +1,91 @@
+"""The keys of a layout for editors (JSON Schema, draft 7) and for readers (Markdown).
+
+Both are made from :data:`packager.layout_keys.KEYS`, and committed in ``layouts/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from packager.layout_keys import KEYS, NAME, REQUIRED, Key, Named, Section
+from packager.layout_kinds import Schema
+
+SCHEMA_FILE = "layout.schema.json"
+EDITOR_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}"
+"""First line of a layout beside the schema: editors then complete and check it."""
+
+_Entry = Key | Section | Named
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it is committed."""
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "splitflash flash layout",
+        **_mapping_schema(KEYS),
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def reference_text() -> str:
+    """Return the table of all keys, in Markdown."""
+    head = ["| key | takes | when left out | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *_rows("", KEYS), ""])
+
+
+def _mapping_schema(keys: Mapping[str, _Entry]) -> Schema:
+    schema: Schema = {
+        "type": "object",
+        "properties": {name: _schema(entry) for name, entry in keys.items()},
+    }
+    required = [name for name, entry in keys.items() if _is_required(entry)]
+    if required:
+        schema["required"] = required
+    return {**schema, "additionalProperties": False}
+
+
+def _schema(entry: _Entry) -> Schema:
+    match entry:
+        case Key(kind, doc, default):
+            schema = {"description": _plain(doc), **kind.schema}
+            return schema if default in (REQUIRED, None) else {**schema, "default": default}
+        case Section(keys, doc):
+            return {"description": _plain(doc), **_mapping_schema(keys)}
+        case Named(kind, doc, taken):
+            names = {"pattern": f"^{NAME}$", "not": {"enum": list(taken)}}
+            values = {"propertyNames": names, "additionalProperties": kind.schema}
+            return {"description": _plain(doc), "type": "object", **values}
+
+
+def _is_required(entry: _Entry) -> bool:
+    return isinstance(entry, Section) or (isinstance(entry, Key) and entry.default is REQUIRED)
+
+
+def _rows(prefix: str, keys: Mapping[str, _Entry]) -> Iterator[str]:
+    for name, entry in keys.items():
+        match entry:
+            case Key(kind, doc, default):
+                yield _row(f"{prefix}{name}", kind.wanted, _default(default), doc)
+            case Section(below, doc):
+                yield _row(f"{prefix}{name}", "the keys below", "required", doc)
+                yield from _rows(f"{prefix}{name}.", below)
+            case Named(kind, doc):
+                yield _row(f"{prefix}{name}.NAME", kind.wanted, "none", doc)
+
+
+def _row(key: str, takes: str, default: str, doc: str) -> str:
+    return f"| `{key}` | {takes} | {default} | {doc} |"
+
+
+def _default(value: Any) -> str:
+    if value is REQUIRED:
+        return "required"
+    if value is None:
+        return "none"
+    return f"`0x{value:08X}`" if isinstance(value, int) and value > 0xFFFF else f"`{value}`"
+
+
+def _plain(doc: str) -> str:
+    return doc.replace("`", "")
