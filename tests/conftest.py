@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import workshop
+from bus import table
 
 from packager import toolchain
 
@@ -40,9 +41,14 @@ def shop(build: workshop.Build) -> workshop.Workshop:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the tests counted."""
+    """Print what the tests counted, and the table of drops."""
     counted: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):
-        counted.update({name: int(value) for name, value in report.user_properties})
+        numbers = {name: n for name, n in report.user_properties if name != table.PROPERTY}
+        counted.update({name: int(number) for name, number in numbers.items()})
     for name, total in counted.items():
         terminalreporter.write_line(f"{name}: {total}")
+    ended = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    cells = [value for r in ended for name, value in r.user_properties if name == table.PROPERTY]
+    for line in table.render(cells):
+        terminalreporter.write_line(line)
