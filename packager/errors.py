@@ -14,7 +14,9 @@
     |   |-- PermissionOrDriverError 13 the operating system does not let us talk to it
     |   |-- ProtectedError        14   read-protected device
     |   |-- VerifyMismatchError   15   read-back differs from what was written
-    |   `-- DeviceTimeoutError    16   the device did not answer within its deadline
+    |   |-- DeviceTimeoutError    16   the device did not answer within its deadline
+    |   |-- SomeFailedError       17   several devices at once, and not all of them took it
+    |   `-- OutsideStagingError   18   the update does not fit the staging area of the device
     `-- SimulationFault           20   the program under test did something the chip forbids
 
 Exit code 2 is click's (wrong usage), 130 is Ctrl-C.
@@ -140,6 +142,18 @@ class DeviceTimeoutError(DeviceError):
     """The device did not finish within its deadline."""
 
     exit_code = 16
+
+
+class SomeFailedError(DeviceError):
+    """A command for several devices did not succeed on all of them."""
+
+    exit_code = 17
+
+
+class OutsideStagingError(DeviceError):
+    """Something would lie outside the staging area; nothing was changed."""
+
+    exit_code = 18
 
 
 class SimulationFault(PackagerError):

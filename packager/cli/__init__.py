@@ -27,8 +27,9 @@ Exit codes:
   5  application image               14  device is read-protected
   6  signature, tag or key mismatch  15  read-back differs
   7  key file                        16  device did not answer in time
-  8  update refused here             20  program under test broke a chip rule
-                                    130  interrupted
+  8  update refused here             17  not all of several devices done
+ 20  broken chip rule (simulation)   18  update does not fit into staging
+130  interrupted (Ctrl-C)
 """
 
 COMMANDS = {

@@ -12,7 +12,8 @@ import click
 
 from packager.chip import BOOT_ADDRESS
 from packager.cli.progress import show_progress
-from packager.dfu.protocol import PROTECTED_DO, DfuSe
+from packager.dfu.protocol import DfuSe
+from packager.dfu.replies import PROTECTED_DO
 from packager.errors import PackagerError
 from packager.layout import Layout, load_layout
 

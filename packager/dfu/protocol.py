@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 
 from packager.chip import CHIPS, FLASH_WORD, SECTOR_SIZE
@@ -23,6 +22,15 @@ from packager.dfu.constants import (
 )
 from packager.dfu.memory_map import MemoryMap
 from packager.dfu.pipe import Clock, ControlPipe, GoneError, StalledError, WallClock
+from packager.dfu.replies import (
+    REPLUG,
+    RequestRefusedError,
+    StatusReply,
+    no_answer,
+    read_reply,
+    refusal,
+    still_busy,
+)
 from packager.dfu.rom import (
     ROM_ID_ADDRESS,
     ROM_ID_SIZE,
@@ -31,7 +39,12 @@ from packager.dfu.rom import (
     RomVersion,
     rom_version,
 )
-from packager.errors import DeviceError, DeviceTimeoutError, ProtectedError
+from packager.errors import (
+    DeviceError,
+    DeviceTimeoutError,
+    ProtectedError,
+    VerifyMismatchError,
+)
 
 STATUS_TIMEOUT_MS = 15_000
 """The ROM erases inside GETSTATUS; a worn sector took 10 s in the field."""
@@ -47,51 +60,12 @@ SHORTEST_POLL = 0.001
 LONGEST_POLL = 0.050
 """The ROM announces 1 s for an erase it has already done when it answers, so we look earlier."""
 
-BANK_2 = CHIPS["stm32h743xi"].banks[1].start
-
-REPLUG = "unplug the device, plug it in again with BOOT0 high and repeat the command"
-PROTECTED_FOUND = "the device is read-protected (errVENDOR: RDP level 1)"
-PROTECTED_DO = (
-    "do NOT let any tool disable the protection ('read unprotect', 'RDP 0'), that erases the whole "
-    "chip, loader and keys included; update this device through its application or ask its maker"
+NOT_ERASED_DO = (
+    "drop again; if it happens again the sector is write-protected (WRP option bytes) or worn out: "
+    "ask the maker of the device"
 )
 
-_ADVICE = {
-    Status.ERR_TARGET: "the address is not one this device takes; check the update and the device",
-    Status.ERR_ADDRESS: "the address is not one this device takes; check the update and the device",
-    Status.ERR_ERASE: "check the supply of the device and repeat the command",
-    Status.ERR_PROG: "check the supply of the device and repeat the command",
-    Status.ERR_WRITE: "check the supply of the device and repeat the command",
-}
-
-
-@dataclass(frozen=True)
-class StatusReply:
-    """An answer to GETSTATUS."""
-
-    status: Status
-    state: State
-    poll_seconds: float
-
-    def __str__(self) -> str:
-        status = self.status.name.replace("ERR_", "err")
-        state = self.state.name.replace("DFU_", "dfu").replace("_", "-")
-        return f"status {status} in {state}"
-
-
-class RequestRefusedError(DeviceError):
-    """The device answered a request with an error; ``reply`` holds status and state."""
-
-    def __init__(
-        self,
-        where: str,
-        found: str,
-        expected: str = "",
-        do: str = "",
-        reply: StatusReply | None = None,
-    ) -> None:
-        super().__init__(where, found, expected, do)
-        self.reply = reply
+BANK_2 = CHIPS["stm32h743xi"].banks[1].start
 
 
 class DfuSe:
@@ -122,6 +96,9 @@ class DfuSe:
         self._pipe = pipe
         self._interface = interface
         self._state: State | None = None
+        """As the device last told; None when that may not be true any more."""
+        self._answers = False
+        """The device was spoken to, and nothing says that it cannot answer."""
         self._doing = "connect"
 
     def __enter__(self) -> DfuSe:
@@ -136,14 +113,14 @@ class DfuSe:
         self.close()
 
     def close(self) -> None:
-        """Leave the device where the next run can pick it up, if it still answers."""
+        """Leave the device idle for the next program, also after an error or an interruption."""
         try:
-            if self._state is not None:
+            if self._answers:
                 self._be_idle()
         except DeviceError:
             pass
         finally:
-            self._state = None
+            self._answers = False
             self._pipe.close()
 
     # -- what a caller asks for -------------------------------------------------------------------
@@ -168,30 +145,29 @@ class DfuSe:
         self._finish(ADDRESS_SECONDS)
 
     def erase_sector(self, address: int) -> None:
-        """Erase the sector that holds ``address``; on doubtful ROMs checks that it is blank.
+        """Erase the sector that holds ``address`` and see that it is blank.
+
+        Where the ROM is known to do what it says, the first block tells: a write-protected sector
+        gives no error. In bank 2 of doubtful ROMs the whole sector is read.
 
         Raises:
             ProtectedError: the device is read-protected.
+            VerifyMismatchError: the device reports success, and the sector is not blank.
             DeviceTimeoutError: it stays busy beyond any real erase.
         """
         sector = address - address % SECTOR_SIZE
         self._doing = f"erase of sector 0x{sector:08X}"
         began = self.clock.now
         self._command(Command.ERASE, sector)
-        if sector < BANK_2:
+        if sector < BANK_2 or not self.rom.is_doubtful_in_bank2:
             self._finish(ERASE_SECONDS)
+            self._check_blank(sector, self.transfer_size)
             return
-        stays_busy = self.rom.stays_busy_after_bank2_erase
-        reply = self._poll(WORST_ERASE_SECONDS + LONGEST_POLL if stays_busy else ERASE_SECONDS)
-        if stays_busy and reply.state is State.DFU_DNBUSY:
-            self._clear_stuck_busy()
-        else:
-            self._expect_done(reply)
-            if not self.rom.answers_before_bank2_erase_ends:
-                return
+        self._finish_doubtful_erase()
+        if self.rom.answers_before_bank2_erase_ends:
             # the flash may still be busy; the next command for it would hang the ROM
             self._sleep_until(began + WORST_ERASE_SECONDS + LONGEST_POLL)
-        self._check_blank(sector)
+        self._check_blank(sector, SECTOR_SIZE)
 
     def write_blocks(
         self, address: int, data: bytes, on_done: Callable[[int], None] | None = None
@@ -239,7 +215,6 @@ class DfuSe:
             data = self._in(Request.UPLOAD, block, length)
             self._state = State.DFU_UPLOAD_IDLE
             if len(data) != length:
-                self._state = None
                 raise RequestRefusedError(
                     self._at(), f"{len(data)} bytes came back", f"expected {length}", REPLUG
                 )
@@ -256,9 +231,9 @@ class DfuSe:
                 self._transfer(REQUEST_OUT, Request.DNLOAD, 0, b"", REQUEST_TIMEOUT_MS)
             with suppress(StalledError):
                 reply = self.get_status()
-        self._state = None
         if reply and reply.state is State.DFU_ERROR:
-            raise self._failure(reply)
+            raise refusal(self._at(), reply)
+        self._answers = False
 
     def abort(self) -> None:
         """Send ABORT: back to dfuIDLE from the download and upload states."""
@@ -268,14 +243,8 @@ class DfuSe:
     def get_status(self) -> StatusReply:
         """Ask for status and state; after a DNLOAD this makes the device execute it."""
         data = self._transfer(REQUEST_IN, Request.GETSTATUS, 0, 6, STATUS_TIMEOUT_MS)
-        try:
-            status, state = Status(data[0]), State(data[4])
-            reply = StatusReply(status, state, int.from_bytes(data[1:4], "little") / 1000)
-        except (IndexError, ValueError):
-            raise DeviceError(
-                self._at(), f"GETSTATUS answered {data.hex()}", "expected 6 bytes of DFU", REPLUG
-            ) from None
-        self._state = state
+        reply = read_reply(data, self._at())
+        self._state = reply.state
         return reply
 
     # -- states -----------------------------------------------------------------------------------
@@ -292,7 +261,7 @@ class DfuSe:
             if reply.state is State.DFU_IDLE:
                 return
             if reply.state is State.DFU_DNBUSY:
-                self._clear_stuck_busy()
+                self._clear_stuck_busy(reply, LEFTOVER_SECONDS)
             elif reply.state is State.DFU_ERROR:
                 self._out(Request.CLRSTATUS, 0, b"")
             elif reply.state in (State.APP_IDLE, State.APP_DETACH):
@@ -307,57 +276,64 @@ class DfuSe:
         self._out(Request.DNLOAD, 0, bytes([command]) + address.to_bytes(4, "little"))
 
     def _finish(self, seconds: float) -> None:
-        self._expect_done(self._poll(seconds))
+        self._expect_done(self._poll(seconds), seconds)
 
-    def _expect_done(self, reply: StatusReply) -> None:
+    def _expect_done(self, reply: StatusReply, seconds: float) -> None:
         if reply.state is State.DFU_DNBUSY:
-            raise DeviceTimeoutError(
-                self._at(), "the device stays busy", "longer than any real operation takes", REPLUG
-            )
+            self._answers = False
+            raise still_busy(self._at(), seconds)
         if reply.status is not Status.OK or reply.state is not State.DFU_DNLOAD_IDLE:
-            raise self._failure(reply)
+            raise refusal(self._at(), reply)
+
+    def _finish_doubtful_erase(self) -> None:
+        """Wait for an erase by a ROM that may say "busy" for ever, and free it from that."""
+        stays_busy = self.rom.stays_busy_after_bank2_erase
+        seconds = WORST_ERASE_SECONDS + LONGEST_POLL if stays_busy else ERASE_SECONDS
+        reply = self._poll(seconds)
+        if stays_busy and reply.state is State.DFU_DNBUSY:
+            self._clear_stuck_busy(reply, seconds)
+        else:
+            self._expect_done(reply, seconds)
 
     def _poll(self, seconds: float) -> StatusReply:
         """Ask until the device is no longer busy, or ``seconds`` have passed and it still is."""
         deadline = self.clock.now + seconds
-        polls = 0
+        first = True
         while True:
             asked = self.clock.now
             reply = self.get_status()
             now = self.clock.now
             if reply.state is not State.DFU_DNBUSY or now >= deadline:
                 return reply
-            # the time the device took to answer counts: the ROM erases inside the request
-            pause = min(reply.poll_seconds - (now - asked), LONGEST_POLL)
-            if polls:
-                pause = max(pause, SHORTEST_POLL)
-            if pause > 0:
-                self.clock.sleep(min(pause, deadline - now))
-            polls += 1
+            pause = _pause(reply.poll_seconds, now - asked, first=first)
+            self.clock.sleep(min(pause, deadline - now))
+            first = False
 
-    def _clear_stuck_busy(self) -> None:
-        """Free a ROM that reports dfuDNBUSY for ever, after its own time has passed."""
-        self._out(Request.CLRSTATUS, 0, b"")
-        if self.get_status().state is not State.DFU_IDLE:
+    def _clear_stuck_busy(self, reply: StatusReply, waited: float) -> None:
+        """Free a ROM that reports dfuDNBUSY for ever, not before the time it announced has passed.
+
+        The first CLRSTATUS ends in dfuERROR with errUNKNOWN, the second in dfuIDLE.
+        """
+        self.clock.sleep(max(0.0, min(reply.poll_seconds, ERASE_SECONDS) - waited))
+        for _ in range(2):
             self._out(Request.CLRSTATUS, 0, b"")
             reply = self.get_status()
-            if reply.state is not State.DFU_IDLE:
-                raise DeviceTimeoutError(
-                    self._at(),
-                    f"the device stays at {reply} after CLRSTATUS",
-                    "expected dfuIDLE",
-                    REPLUG,
-                )
+            if reply.state is State.DFU_IDLE:
+                return
+        self._answers = False
+        raise DeviceTimeoutError(
+            self._at(), f"the device stays at {reply} after CLRSTATUS", "expected dfuIDLE", REPLUG
+        )
 
-    def _check_blank(self, sector: int) -> None:
-        doing = self._doing
-        for data in self.upload_blocks(sector, SECTOR_SIZE):
+    def _check_blank(self, sector: int, size: int) -> None:
+        where = self._at()
+        for data in self.upload_blocks(sector, size):
             if data.count(0xFF) != len(data):
-                raise DeviceError(
-                    f"{self.where}: {doing}",
-                    "the sector is not blank afterwards",
-                    f"as it should be (ROM {self.rom.name} is unreliable in bank 2)",
-                    REPLUG,
+                raise VerifyMismatchError(
+                    where,
+                    "the device reports success, but the sector is not blank",
+                    f"expected it to be erased (ROM {self.rom.name})",
+                    NOT_ERASED_DO,
                 )
 
     def _sleep_until(self, moment: float) -> None:
@@ -376,26 +352,37 @@ class DfuSe:
         try:
             return self._transfer(kind, request, value, data, REQUEST_TIMEOUT_MS)
         except StalledError:
-            raise self._failure(self.get_status()) from None
+            raise refusal(self._at(), self.get_status()) from None
 
     def _transfer(
         self, kind: int, request: Request, value: int, data: bytes | int, timeout_ms: int
     ) -> bytes:
-        self._state = None
+        # an interruption in the middle leaves it like this: some state, and a device to ask
+        self._state, self._answers = None, True
         try:
             return self._pipe.ctrl_transfer(kind, request, value, self._interface, data, timeout_ms)
-        except (StalledError, GoneError, DeviceTimeoutError) as error:
-            # the pipe knows what happened, this room knows what for
-            raise type(error)(
-                self._at(), f"{error.found} ({request.name})", error.expected, error.do
-            ) from error
-
-    def _failure(self, reply: StatusReply) -> DeviceError:
-        self._state = None
-        if reply.status is Status.ERR_VENDOR:
-            return ProtectedError(self._at(), PROTECTED_FOUND, "", PROTECTED_DO)
-        do = _ADVICE.get(reply.status, REPLUG)
-        return RequestRefusedError(self._at(), f"refused with {reply}", "", do, reply)
+        except StalledError as error:
+            found = f"{error.found} ({request.name})"
+            raise StalledError(self._at(), found, error.expected, error.do) from error
+        except GoneError as error:
+            self._answers = False
+            raise GoneError(self._at(), error.found, error.expected, error.do) from error
+        except DeviceTimeoutError as error:
+            self._answers = False
+            raise no_answer(self._at(), request.name, timeout_ms / 1000) from error
 
     def _at(self) -> str:
         return f"{self.where}: {self._doing}"
+
+
+def _pause(announced: float, answered_in: float, *, first: bool) -> float:
+    """Return how long to wait before the device is asked again.
+
+    The ROM works inside the request and announces that time again in its answer, so the time the
+    answer took counts. A device that works in the background is asked every ``LONGEST_POLL``.
+    """
+    if first and answered_in >= announced:
+        return 0.0
+    if first and answered_in >= announced / 2:
+        return SHORTEST_POLL
+    return min(max(announced - answered_in, SHORTEST_POLL), LONGEST_POLL)

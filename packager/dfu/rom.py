@@ -23,6 +23,26 @@ class RomVersion:
     stays_busy_after_bank2_erase: bool
     answers_before_bank2_erase_ends: bool
 
+    @property
+    def is_doubtful_in_bank2(self) -> bool:
+        """Tell whether its word on an erase in bank 2 cannot be taken."""
+        return self.stays_busy_after_bank2_erase or self.answers_before_bank2_erase_ends
+
+    @property
+    def remark(self) -> str:
+        """What a person may want to know of it, empty if nothing."""
+        return _REMARKS.get(self.id, _UNKNOWN_REMARK)
+
+
+_UNKNOWN_REMARK = "not known to us, so splitflash waits and checks as for the worst one we know"
+_REMARKS: dict[int | None, str] = {
+    0xD2: "",
+    0xD3: "nothing is reported of its erases in bank 2, so splitflash waits and checks there",
+    0x90: "stays busy for ever after an erase in bank 2: splitflash frees it, dfu-util hangs; some"
+    " boards need one press of reset after power-on before they show up on USB",
+    0x91: "answers before an erase in bank 2 has ended: splitflash waits, dfu-util may hang",
+    0x92: "",
+}
 
 UNKNOWN_ROM = RomVersion(None, "unknown", True, True)
 

@@ -1,9 +1,9 @@
 """Brings an update into the staging area: look, plan, act.
 
-Promises: nothing outside staging is ever erased or written; the header's sector is erased before
+Promises: nothing outside staging is ever erased or written; an old header is erased before
 anything else changes and the header's first block is written last, after the rest was read back,
 so staging never holds a header without its payload; an interrupted drop is finished by dropping
-again; no flash word is programmed twice between erases.
+again, which keeps what is there; no flash word is programmed twice between erases.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from packager.chip import FLASH_WORD, SECTOR_SIZE, Span
 from packager.dfu.pipe import Progress, silent
-from packager.dfu.protocol import DfuSe, RequestRefusedError
+from packager.dfu.protocol import DfuSe
+from packager.dfu.replies import RequestRefusedError
 from packager.dfu.status import read_marks
 from packager.dfu.target import check_floor, check_memory, check_update, read_info, target_of
-from packager.errors import DeviceError, VerifyMismatchError
+from packager.errors import OutsideStagingError, VerifyMismatchError
 from packager.format import HEADER_SIZE, pad_to_flash_word, parse_header
 from packager.layout import Layout
 
@@ -26,6 +27,9 @@ ERASING = "erase"
 WRITING = "write"
 READING_BACK = "read back"
 
+DOUBTFUL_READS = 8
+"""A word whose programming was cut short may read right now and not later, so it is read again."""
+
 _BLANK = b"\xff" * FLASH_WORD
 
 
@@ -33,12 +37,14 @@ _BLANK = b"\xff" * FLASH_WORD
 class Held:
     """What a sector of staging holds, compared with the part of the update that belongs there.
 
-    The first ``equal`` bytes are there already; ``dirty`` says that the rest is not blank.
+    The first ``equal`` bytes are there already; ``dirty`` says that the rest is not blank. Without
+    its header (``headless``), the header's block is blank and counts as equal.
     """
 
     sector: int
     equal: int
     dirty: bool
+    headless: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,21 +129,33 @@ def survey(update: bytes, device: DfuSe, staging: Span, progress: Progress = sil
     for offset in range(0, len(staged), SECTOR_SIZE):
         progress(COMPARING, offset, len(staged))
         wanted = staged[offset : offset + SECTOR_SIZE]
-        sector = staging.start + offset
-        with closing(device.upload_blocks(sector, len(wanted))) as blocks:
-            try:
-                held = compare_sector(sector, wanted, blocks)
-            except RequestRefusedError:
-                held = Held(sector, 0, dirty=True)  # words torn by a power cut cannot be read
-        found.append(held)
+        found.append(_look_at(device, staging.start + offset, wanted, is_first=offset == 0))
+    if found and found[0].headless:
+        found = _without_doubt(device, found, staged, staging)
     progress(COMPARING, len(staged), len(staged))
     return Memory(staging, device.transfer_size, tuple(found))
 
 
-def compare_sector(sector: int, wanted: bytes, held: Iterable[bytes]) -> Held:
-    """Compare word by word: equal up to somewhere, then blank; anything else is dirty."""
-    equal, only_blank, at = 0, False, 0
+def _look_at(device: DfuSe, sector: int, wanted: bytes, *, is_first: bool) -> Held:
+    with closing(device.upload_blocks(sector, len(wanted))) as blocks:
+        try:
+            return compare_sector(sector, wanted, blocks, is_first=is_first)
+        except RequestRefusedError:
+            return Held(sector, 0, dirty=True)  # words torn by a power cut cannot be read
+
+
+def compare_sector(
+    sector: int, wanted: bytes, held: Iterable[bytes], *, is_first: bool = False
+) -> Held:
+    """Compare word by word: equal up to somewhere, then blank; anything else is dirty.
+
+    The first block of the first sector is where the header goes: it may be missing.
+    """
+    equal, only_blank, at, headless = 0, False, 0, False
     for block in held:
+        if is_first and at == 0 and block.count(0xFF) == len(block):
+            headless, equal, at = True, len(block), len(block)
+            continue
         for offset in range(0, len(block), FLASH_WORD):
             word = block[offset : offset + FLASH_WORD]
             if not only_blank and word == wanted[at : at + FLASH_WORD]:
@@ -147,23 +165,52 @@ def compare_sector(sector: int, wanted: bytes, held: Iterable[bytes]) -> Held:
             else:
                 return Held(sector, 0, dirty=True)
             at += FLASH_WORD
-    return Held(sector, equal, dirty=False)
+    return Held(sector, equal, dirty=False, headless=headless)
+
+
+def _without_doubt(device: DfuSe, found: list[Held], staged: bytes, staging: Span) -> list[Held]:
+    """Give up sectors whose last word, perhaps cut while it was programmed, reads unsteadily."""
+    block = min(device.transfer_size, len(staged))
+    steady = []
+    for number, held in enumerate(found):
+        offset = held.sector - staging.start + held.equal - FLASH_WORD
+        goes_on = number + 1 < len(found) and found[number + 1].equal > 0
+        full = held.equal == len(staged[number * SECTOR_SIZE :][:SECTOR_SIZE])
+        something = held.equal > (block if held.headless else 0)
+        if something and not (full and goes_on):
+            word = staged[offset : offset + FLASH_WORD]
+            if not _reads_steadily(device, staging.start + offset, word):
+                held = Held(held.sector, 0, dirty=True)
+        steady.append(held)
+    return steady
+
+
+def _reads_steadily(device: DfuSe, address: int, word: bytes) -> bool:
+    try:
+        return all(device.upload(address, len(word)) == word for _ in range(DOUBTFUL_READS))
+    except RequestRefusedError:
+        return False
 
 
 def plan_drop(update: bytes, memory: Memory) -> Plan:
     """Plan the least that brings ``update`` into staging; pure, so it can be shown and tested."""
     staged = pad_to_flash_word(update)
     staging, start = memory.staging, memory.staging.start
-    parts = [staged[at : at + SECTOR_SIZE] for at in range(0, len(staged), SECTOR_SIZE)]
     if len(staged) > staging.size:
         raise _outside(Span(start, len(staged)), staging)
-    if all(held.equal == len(part) for held, part in zip(memory.sectors, parts, strict=True)):
+    parts = [staged[at : at + SECTOR_SIZE] for at in range(0, len(staged), SECTOR_SIZE)]
+    pairs = list(zip(memory.sectors, parts, strict=True))
+    if not pairs[0][0].headless and all(held.equal == len(part) for held, part in pairs):
         return Plan(staging, ())
     block = min(memory.block, len(staged))
-    erases = [Erase(held.sector) for held in memory.sectors if held.sector == start or held.dirty]
-    writes: list[Write] = []
-    for held, part in zip(memory.sectors, parts, strict=True):
-        skip = block if held.sector == start else held.equal
+    erases, writes = [], list[Write]()
+    for held, part in pairs:
+        keeps = not held.dirty and (held.headless or held.sector != start)
+        skip = held.equal if keeps else 0
+        if not keeps:
+            erases.append(Erase(held.sector))
+        if held.sector == start:
+            skip = max(skip, block)
         if skip < len(part):
             _append(writes, Write(held.sector + skip, part[skip:]))
     payload, first = Span(start + block, len(staged) - block), staged[:block]
@@ -202,7 +249,9 @@ def _verify(device: DfuSe, address: int, data: bytes, count: Callable[[int], Non
         for block in device.upload_blocks(address, len(data)):
             if block != data[at : at + len(block)]:
                 wrong = next(i for i, byte in enumerate(block) if byte != data[at + i])
-                raise _mismatch(device, address + at + wrong, "other bytes than were written")
+                blank = block.count(0xFF) == len(block)
+                found = "the flash is still blank" if blank else "other bytes than were written"
+                raise _mismatch(device, address + at + wrong, found)
             at += len(block)
             count(len(block))
     except RequestRefusedError as error:
@@ -215,7 +264,7 @@ def _mismatch(device: DfuSe, address: int, found: str) -> VerifyMismatchError:
         found,
         "the update is not staged completely",
         "drop it again; if that fails at the same place, the sector is write-protected (WRP option "
-        "bytes) or worn out",
+        "bytes) or worn out: ask the maker of the device",
     )
 
 
@@ -230,12 +279,12 @@ def _stay_inside(step: Step, staging: Span) -> None:
         raise _outside(span, staging)
 
 
-def _outside(span: Span, staging: Span) -> DeviceError:
-    return DeviceError(
+def _outside(span: Span, staging: Span) -> OutsideStagingError:
+    return OutsideStagingError(
         "plan",
         f"0x{span.start:08X}..0x{span.end - 1:08X} is outside staging",
         f"which is 0x{staging.start:08X}..0x{staging.end - 1:08X}",
-        "report this: nothing was changed there",
+        "use the update made for this product; nothing was changed there",
     )
 
 

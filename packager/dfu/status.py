@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 from packager.chip import KIB, Span
-from packager.dfu.protocol import DfuSe, RequestRefusedError
+from packager.dfu.protocol import DfuSe
+from packager.dfu.replies import RequestRefusedError
 from packager.dfu.rom import UNKNOWN_ROM, RomVersion
 from packager.dfu.target import read_info, target_of
 from packager.errors import FormatError, ProtectedError

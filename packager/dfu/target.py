@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from packager.chip import BOOT_ADDRESS, CHIPS, SECTOR_SIZE, Span
 from packager.dfu.memory_map import Access, MemoryMap
-from packager.dfu.protocol import DfuSe, RequestRefusedError
-from packager.errors import DeviceError, FormatError, RefusedError
+from packager.dfu.protocol import DfuSe
+from packager.dfu.replies import RequestRefusedError
+from packager.errors import DeviceError, FormatError, OutsideStagingError, RefusedError
 from packager.format import FLAG_ALLOW_DOWNGRADE, INFO_OFFSET, INFO_SIZE, UpdateHeader, version_text
 from packager.layout import Layout
 from packager.reasons import EXPLANATIONS, Reason
@@ -84,11 +85,11 @@ def check_memory(target: Target, memory_map: MemoryMap | None, where: str) -> No
     """See that the device lets us erase and write staging.
 
     Raises:
-        DeviceError: its memory map does not.
+        OutsideStagingError: its memory map does not.
     """
     rights = Access.READ | Access.ERASE | Access.WRITE
     if memory_map is not None and not memory_map.allows(target.staging, rights):
-        raise DeviceError(
+        raise OutsideStagingError(
             where,
             f"memory '{memory_map.text()}'",
             f"expected to erase and write 0x{target.staging.start:08X}"
@@ -102,6 +103,7 @@ def check_update(header: UpdateHeader, update_size: int, target: Target) -> None
 
     Raises:
         RefusedError: it is not, and why.
+        OutsideStagingError: it is too large.
     """
     pairs = (
         (Reason.PRODUCT, _product(header.product_id), _product(target.product_id)),
@@ -118,8 +120,12 @@ def check_update(header: UpdateHeader, update_size: int, target: Target) -> None
         if found != expected:
             raise _refused(reason, found, f"this device has {expected}")
     if update_size > target.staging.size:
-        sizes = f"{update_size} bytes", f"staging holds {target.staging.size}"
-        raise _refused(Reason.SIZES, *sizes)
+        raise OutsideStagingError(
+            "update",
+            f"{update_size} bytes",
+            f"staging of this device holds {target.staging.size}",
+            "use the update made for this product",
+        )
     trusted = target.verify_key_ids
     if trusted is not None and header.signing_key_id not in trusted:
         raise _refused(

@@ -197,7 +197,8 @@ class RomDfu:
     # -- states -----------------------------------------------------------------------------------
 
     def _refuse(self, status: Status = Status.ERR_STALLEDPKT) -> Stall:
-        self._state, self._status = State.DFU_ERROR, status
+        if self._wedged_until is None:  # nothing but CLRSTATUS leads out of a wedge
+            self._state, self._status = State.DFU_ERROR, status
         return Stall()
 
     def _clear_status(self) -> bytes:

@@ -79,6 +79,7 @@ class Rom:
         """A new connection: flash stays, everything else starts over."""
         self.unplug_at = self.mute_after = None
         self.state, self.status, self.pending = IDLE, 0, None
+        self.busy_polls, self.stuck_until = 0, None
         self.log, self.erased, self.written = [], [], []
         return self
 

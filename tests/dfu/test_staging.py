@@ -26,6 +26,7 @@ from packager.dfu.staging import (
 from packager.errors import (
     DeviceError,
     FormatError,
+    OutsideStagingError,
     ProtectedError,
     RefusedError,
     VerifyMismatchError,
@@ -92,13 +93,31 @@ def test_data_that_is_there_already_is_not_written_again() -> None:
     )
 
 
+def test_a_payload_without_its_header_is_kept() -> None:
+    update = products.update(2 * SECTOR_SIZE)
+    held = (
+        Held(FIRST, SECTOR_SIZE, dirty=False, headless=True),
+        Held(SECOND, 320, dirty=False),
+        Held(THIRD, 0, dirty=False),
+    )
+    assert plan_drop(update, memory(*held)).steps[:1] == (
+        Write(SECOND + 320, update[SECTOR_SIZE + 320 :]),
+    )
+
+
+def test_blank_staging_is_not_erased() -> None:
+    update = products.update(2000)
+    plan = plan_drop(update, memory(Held(FIRST, 1024, dirty=False, headless=True)))
+    assert plan.steps[0] == Write(FIRST + 1024, update[1024:])
+
+
 def test_an_update_that_is_staged_already_needs_no_step() -> None:
     update = products.update(2000)
     assert plan_drop(update, memory(Held(FIRST, len(update), False))).steps == ()
 
 
 def test_a_plan_beyond_staging_is_not_made() -> None:
-    with pytest.raises(DeviceError, match="is outside staging"):
+    with pytest.raises(OutsideStagingError, match="is outside staging"):
         plan_drop(bytes(32 * 1024 * 1024), memory())
 
 
@@ -107,7 +126,7 @@ def test_a_plan_beyond_staging_is_not_made() -> None:
 )
 def test_a_plan_that_leaves_staging_is_stopped_before_any_transfer(step: Erase | Write) -> None:
     rom = device()
-    with pytest.raises(DeviceError, match="is outside staging"):
+    with pytest.raises(OutsideStagingError, match="is outside staging"):
         run_plan(Plan(STAGING, (step,)), rom.client())
     assert rom.log == []
 
@@ -129,6 +148,28 @@ def test_a_sector_is_compared_word_by_word(held: str, equal: int, dirty: bool) -
         return b"".join(b"\xff" * 32 if c == "." else c.encode() * 32 for c in text)
 
     assert compare_sector(S, words("ABCD"), [words(held)]) == Held(S, equal, dirty)
+
+
+@pytest.mark.parametrize(
+    ("held", "equal", "dirty", "headless"),
+    [
+        ("ABCD", 128, False, False),
+        ("..CD", 128, False, True),
+        ("..C.", 96, False, True),
+        ("....", 64, False, True),
+        ("..CX", 0, True, False),
+        (".BCD", 0, True, False),
+    ],
+)
+def test_the_block_of_the_header_may_be_missing(
+    held: str, equal: int, dirty: bool, headless: bool
+) -> None:
+    def words(text: str) -> bytes:
+        return b"".join(b"\xff" * 32 if c == "." else c.encode() * 32 for c in text)
+
+    blocks = [words(held[:2]), words(held[2:])]
+    found = compare_sector(S, words("ABCD"), blocks, is_first=True)
+    assert found == Held(S, equal, dirty, headless)
 
 
 # -- drops ------------------------------------------------------------------------------------
@@ -168,7 +209,7 @@ def test_unreadable_words_in_staging_are_erased() -> None:
     rom = device(unreadable={SECOND + 320})
     update = products.update(SECTOR_SIZE)
     drop(rom, update)
-    assert rom.erased == [FIRST, SECOND]
+    assert rom.erased == [SECOND]
     assert rom.get(S, len(update)) == update
 
 
@@ -268,7 +309,7 @@ def test_a_downgrade_the_signer_allows_is_taken() -> None:
 
 def test_an_update_larger_than_staging_is_refused() -> None:
     rom = device()
-    with pytest.raises(RefusedError, match="staging holds 917504"):
+    with pytest.raises(OutsideStagingError, match="staging of this device holds 917504"):
         drop(rom, products.update(STAGING.size))
     assert (rom.erased, rom.written) == ([], [])
 
@@ -331,7 +372,9 @@ def test_a_memory_map_without_the_right_to_write_staging_is_respected() -> None:
     rom = device()
     client = rom.client()
     client.memory_map = parse_memory_map("@Internal Flash/0x08000000/16*128Ka")
-    with pytest.raises(DeviceError, match=r"expected to erase and write 0x08020000..0x080FFFFF"):
+    with pytest.raises(
+        OutsideStagingError, match=r"expected to erase and write 0x08020000..0x080FFFFF"
+    ):
         prepare_drop(products.update(), client)
 
 
@@ -371,13 +414,35 @@ def _unplug_and_drop_again(update: bytes, at: int, flavour: str) -> None:
     assert rom.get(S, len(update)) == update, f"{flavour}@{at}"
 
 
-def test_a_second_sector_already_written_is_kept_by_the_next_drop() -> None:
+def test_what_an_interrupted_drop_has_written_is_neither_erased_nor_written_again() -> None:
+    rom = device(unplug_at=transfers_of(LARGE) // 2)
+    rom.put(FIRST, b"old" * 100)
+    with pytest.raises(DeviceError):
+        drop(rom, LARGE)
+    there = max(address + size for address, size in rom.written)
+    drop(rom.plug_in(), LARGE)
+    assert rom.erased == []
+    assert rom.written[0][0] == there
+    assert rom.written[-1] == (FIRST, 1024)
+    assert rom.get(S, len(LARGE)) == LARGE
+
+
+def test_a_drop_interrupted_before_its_header_writes_the_header_only() -> None:
     rom = device(unplug_at=transfers_of(LARGE) - 8)
+    rom.put(FIRST, b"old" * 100)
     with pytest.raises(DeviceError):
         drop(rom, LARGE)
     drop(rom.plug_in(), LARGE)
-    assert rom.erased == [FIRST]
-    assert not any(address >= SECOND for address, _ in rom.written)
+    assert (rom.erased, rom.written) == ([], [(FIRST, 1024)])
+
+
+def test_an_old_header_is_erased_before_anything_else_even_over_the_same_payload() -> None:
+    rom = device()
+    rom.put(S, LARGE)
+    rom.put(SECOND, b"old" * 100)
+    drop(rom, LARGE)
+    assert rom.erased == [FIRST, SECOND]
+    assert rom.get(S, len(LARGE)) == LARGE
 
 
 def test_ctrl_c_leaves_a_device_that_the_next_drop_can_use() -> None:

@@ -78,7 +78,7 @@ def test_a_wedge_that_erases_nothing_is_an_error_and_no_write() -> None:
     board.rom.wedge_leaves_dirty = True
     with (
         open_device(backend=board.usb_backend(), clock=board.clock) as client,
-        pytest.raises(DeviceError, match="not blank afterwards"),
+        pytest.raises(DeviceError, match="sector is not blank"),
     ):
         run_plan(prepare_drop(products.update(staging=BANK2_STAGING), client), client)
     assert not [op for op in board.flash.operations if op.kind is OpKind.PROGRAM]
@@ -165,6 +165,21 @@ def test_a_power_cut_at_any_flash_operation_is_repaired_by_the_next_drop(
             drop(board, update, cut=f"{index}-{flavour}")
         drop(board, update)
         assert board.read(staging.start, len(update)) == update, f"{index}-{flavour}"
+
+
+def test_a_word_that_was_cut_while_it_was_programmed_is_never_built_upon() -> None:
+    kept = 0
+    for seed in range(40):
+        board = board_with(serial=seed, old=b"")
+        update = products.update(6000, seed=seed)
+        with pytest.raises(DeviceError):
+            drop(board, update, cut=f"{40 + seed}-torn")
+        drop(board, update)
+        kept += not [op for op in board.flash.operations if op.kind is OpKind.ERASE]
+        words = range(STAGING.start, STAGING.start + len(update), 32)
+        assert {board.flash.word_state(word) for word in words} <= {Word.PROGRAMMED, Word.CORRECTED}
+        assert all(op.virgin for op in board.flash.operations if op.kind is OpKind.PROGRAM)
+    assert kept
 
 
 @pytest.mark.parametrize("index", [1, 2, 3, 40])
