@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from packager.cli import FOLDER_OPTION
-from packager.layout import load_layout, read_layout
+from packager.layout import Layout, load_layout, read_layout
 
 _LAYOUT = click.argument(
     "layout_path", metavar="LAYOUT", type=click.Path(dir_okay=False, path_type=Path)
 )
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -35,11 +36,36 @@ def check(layout_path: Path) -> None:
 
 @layout.command()
 @_LAYOUT
-def show(layout_path: Path) -> None:
+@click.option("--app", type=_FILE, help="Show how full APP (.elf, .hex, .bin) makes the app area.")
+@click.option("--update", type=_FILE, help="Show how full an update makes staging.")
+@click.option("--svg", type=_FILE, help="Write a vector picture instead, for documents.")
+def show(layout_path: Path, app: Path | None, update: Path | None, svg: Path | None) -> None:
     """Draw the flash map."""
+    from packager.files import write_atomic
     from packager.flash_map import draw
+    from packager.flash_svg import draw_svg
 
-    click.echo(draw(load_layout(layout_path)))
+    shown = load_layout(layout_path)
+    filled = _filled(shown, app, update)
+    if svg is None:
+        click.echo(draw(shown, filled))
+    else:
+        write_atomic(svg, draw_svg(shown, filled).encode())
+        click.echo(str(svg))
+
+
+def _filled(layout: Layout, app: Path | None, update: Path | None) -> dict[str, int]:
+    """Return the bytes in use of app area and staging."""
+    filled = {}
+    if app is not None:
+        from packager.image import load_image
+
+        filled["app"] = len(load_image(app, layout).data)
+    if update is not None:
+        from packager.update_file import read_update_file
+
+        filled["staging"] = len(read_update_file(update).data)
+    return filled
 
 
 @layout.command()
