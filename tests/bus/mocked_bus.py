@@ -148,7 +148,7 @@ class MockedBus:
         self._address = self._address % 126 + 1
         place = f"{HOST}/{BUS}-{port}"
         name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
-        node = _Node(rom, Recorder(), place, name)
+        node = _Node(rom, Recorder(rom.clock), place, name)
         descriptors = about.device_descriptor() + about.configuration_descriptor()
         ids = VENDOR_ID, PRODUCT_ID
         self._testbed.add_from_string(

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from packager.sim.clock import Clock
 from packager.sim.rom import UsbFailure
 
 Control = Callable[[int, int, int, int, "bytes | int"], bytes]
@@ -25,12 +26,16 @@ class Transfer:
     """What was sent, or what came back."""
     failed: str = ""
     """``stall``, ``gone`` or ``hung``."""
+    began: float = 0.0
+    ended: float = 0.0
+    """Virtual seconds."""
 
 
 class Recorder:
     """Keeps the transfers of one device."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.transfers: list[Transfer | None] = []
         """None is a bus reset."""
 
@@ -42,13 +47,16 @@ class Recorder:
         """Pass a transfer on to ``control`` and keep it."""
         kind, request, value, index, length = struct.unpack("<BBHHH", setup)
         incoming = bool(kind & 0x80)
+        kept, failed, began = b"" if incoming else data[:length], "", self._clock.now
         try:
-            answer = control(kind, request, value, index, length if incoming else data[:length])
+            answer = control(kind, request, value, index, length if incoming else kept)
+            kept = answer if incoming else kept
+            return answer
         except UsbFailure as failure:
-            name = type(failure).__name__.lower()
-            sent = b"" if incoming else data[:length]
-            self.transfers.append(Transfer(kind, request, value, index, length, sent, name))
+            failed = type(failure).__name__.lower()
             raise
-        kept = answer if incoming else data[:length]
-        self.transfers.append(Transfer(kind, request, value, index, length, kept))
-        return answer
+        finally:
+            times = began, self._clock.now
+            self.transfers.append(
+                Transfer(kind, request, value, index, length, kept, failed, *times)
+            )
