@@ -42,6 +42,7 @@ COMMANDS = {
     "inspect": "packager.cli.update:inspect",
     "verify": "packager.cli.update:verify",
     "unpack": "packager.cli.update:unpack",
+    "kit": "packager.cli.kit:kit",
     "drop": "packager.cli.device:drop",
     "status": "packager.cli.device:status",
     "sim": "packager.cli.sim:sim",
