@@ -54,6 +54,16 @@ class Code:
         """Return the function that holds ``address``."""
         return self._by_address.get(address)
 
+    def source_of(self, address: int) -> str:
+        """Return the name of the C file that ``address`` comes from, nothing if there is none."""
+        function = self.function_at(address)
+        return function.source if function else ""
+
+    def place_of(self, address: int) -> str:
+        """Return function and offset of ``address``, for people."""
+        function = self.function_at(address)
+        return f"{function.name}+{address - function.start}" if function else "?"
+
     def halfword(self, address: int) -> int:
         """Return the halfword at ``address``, 0 outside."""
         for start, data in self._memory.items():

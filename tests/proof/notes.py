@@ -31,6 +31,8 @@ class Note(NamedTuple):
     state: int
     reason: int
     refused_run: int
+    kept: bytes = b""
+    """What a refusal repeats, byte by byte: floor, what is installed, how far an install is."""
 
     @property
     def floor(self) -> tuple[int, int]:
@@ -48,7 +50,7 @@ def parse(raw: bytes) -> Note | None:
     if zlib.crc32(raw[:124]) != int.from_bytes(raw[124:], "little"):
         return None
     head, tail = struct.unpack_from("<7I", raw), struct.unpack_from("<3I", raw, 100)
-    return Note._make((*head, raw[32:64], raw[64:96], *tail))
+    return Note._make((*head, raw[32:64], raw[64:96], *tail, raw[8:104]))
 
 
 def newest(board: Board, layout: Layout) -> Note:
