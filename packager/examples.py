@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from packager.export import export_layout
+from packager.export import SCRIPT_FILE, export_layout
 from packager.layout import Layout
 from packager.resources import loader_sources
 from packager.toolchain import Toolchain, compile_link
@@ -16,7 +16,7 @@ EXAMPLES = {"1.0.0": "app_v1.c", "2.0.0": "app_v2.c"}
 def build_example(
     version: str, layout: Layout, folder: Path, toolchain: Toolchain | str | None = None
 ) -> Path:
-    """Build one example for a layout from the exported linker fragment; return the ELF.
+    """Build one example for a layout with what is exported for it; return the ELF.
 
     Raises:
         BuildError: no toolchain, or it complains.
@@ -27,7 +27,7 @@ def build_example(
     names = ("startup.c", "console.c", EXAMPLES[version])
     return compile_link(
         [sources / name for name in names],
-        sources / "app.ld",
+        exported / SCRIPT_FILE,
         folder / f"example-{version}.elf",
         toolchain=toolchain,
         include=[exported, sources],

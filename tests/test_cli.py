@@ -87,7 +87,7 @@ def test_a_layout_error_is_told_on_stderr_with_its_exit_code(tmp_path: Path) -> 
     done = splitflash("layout", "check", str(bad))
 
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"splitflash: {bad}:1:1: chip: unknown chip")
+    assert done.stderr.startswith(f"splitflash: {bad}:1:1: chip: found 'stm32h743zz'")
 
 
 def test_layout_check_prints_the_largest_image(capsys: pytest.CaptureFixture[str]) -> None:

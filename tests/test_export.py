@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from packager.export import c_header, export_layout, linker_fragment
+from packager.cli import run
+from packager.export import FILES, export_layout
+from packager.export.c_header import c_header
+from packager.export.memory import memory_fragment
 from packager.flash_map import draw, rows
 from packager.layout import load_layout
 
@@ -19,7 +22,7 @@ def test_the_linker_fragment_has_the_app_area_and_the_updatable_maximum(path: Pa
     layout = load_layout(path)
 
     line = f"ORIGIN = 0x{layout.app.start:08X}, LENGTH = {layout.largest_image}"
-    assert line in linker_fragment(layout)
+    assert line in memory_fragment(layout)
 
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
@@ -36,6 +39,39 @@ def test_export_says_which_layout_made_it(tmp_path: Path) -> None:
 
     for path in export_layout(layout, tmp_path / "new"):
         assert layout.layout_id.hex() in path.read_text()
+
+
+def test_check_is_content_with_what_was_just_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_layout(load_layout(DEFAULT), tmp_path)
+
+    assert run(["layout", "export", str(DEFAULT), "-o", str(tmp_path), "--check"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: current\n"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_check_names_a_file_that_is_missing_or_of_another_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    command = ["layout", "export", str(DEFAULT), "-o", str(tmp_path), "--check"]
+    export_layout(load_layout(DEFAULT), tmp_path)
+    (tmp_path / name).write_text(FILES[name](load_layout(LAYOUTS[0])))
+
+    assert run(command) == 4
+    assert f"{name}: differs from {DEFAULT.name}" in capsys.readouterr().err
+    (tmp_path / name).unlink()
+    assert run(command) == 4
+    assert f"{name}: is missing for {DEFAULT.name}" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
+def test_the_notes_carry_both_numbers_of_the_linker_script_and_the_vector_offset() -> None:
+    layout = load_layout(DEFAULT)
+    notes = FILES["CUBEIDE.md"](layout)
+
+    assert "ORIGIN = 0x08100000, LENGTH = 915968" in notes
+    assert "`VECT_TAB_OFFSET` 0x00100000" in notes
 
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from packager.export import c_header
+from packager.export.c_header import c_header
 from packager.layout import load_layout
 from packager.reasons import EXPLANATIONS, Reason
 from packager.resources import layouts, loader_sources

@@ -12,7 +12,9 @@ import pytest
 from host.build import compiler
 
 from packager.examples import build_example
-from packager.export import HEADER, c_header, export_layout
+from packager.export import HEADER_FILE as HEADER
+from packager.export import export_layout
+from packager.export.c_header import c_header
 from packager.layout import Layout, load_layout
 from packager.reasons import Reason
 from packager.records import Action, ResultRecord, build_result

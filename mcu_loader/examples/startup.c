@@ -5,8 +5,7 @@
 
 #include <stdint.h>
 
-extern uint32_t _stack_top, _data_load, _data_start, _data_end;
-extern uint32_t _bss_start, _bss_end;
+extern uint32_t _estack, _sidata, _sdata, _edata, _sbss, _ebss;
 
 int main(void);
 void Reset_Handler(void);
@@ -20,11 +19,11 @@ halt(void)
 }
 
 // Core exceptions only: the examples enable no interrupt.
-__attribute__((section(".vectors"), used)) static const struct {
+__attribute__((section(".isr_vector"), used)) static const struct {
     uint32_t *initial_sp;
     void (*handlers[15])(void);
 } vectors = {
-    &_stack_top,
+    &_estack,
     { Reset_Handler, halt, halt, halt, halt, halt, 0, 0, 0, 0, halt, halt, 0,
       halt, halt },
 };
@@ -32,11 +31,11 @@ __attribute__((section(".vectors"), used)) static const struct {
 void
 Reset_Handler(void)
 {
-    const uint32_t *from = &_data_load;
-    for (uint32_t *to = &_data_start; to < &_data_end; to++) {
+    const uint32_t *from = &_sidata;
+    for (uint32_t *to = &_sdata; to < &_edata; to++) {
         *to = *from++;
     }
-    for (uint32_t *to = &_bss_start; to < &_bss_end; to++) {
+    for (uint32_t *to = &_sbss; to < &_ebss; to++) {
         *to = 0;
     }
     main();

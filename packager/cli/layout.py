@@ -80,9 +80,15 @@ def schema(reference: bool) -> None:
 @layout.command()
 @_LAYOUT
 @FOLDER_OPTION
-def export(layout_path: Path, directory: Path) -> None:
-    """Write a GNU ld MEMORY fragment and a C header for the application."""
-    from packager.export import export_layout
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if not current.")
+def export(layout_path: Path, directory: Path, only_check: bool) -> None:
+    """Write linker scripts, C header, CMake module and CubeIDE notes for the application."""
+    from packager.export import check_export, export_layout
 
-    for path in export_layout(load_layout(layout_path), directory):
+    exported = load_layout(layout_path)
+    if only_check:
+        check_export(exported, directory)
+        click.echo(f"{directory}: current")
+        return
+    for path in export_layout(exported, directory):
         click.echo(str(path))

@@ -1,54 +1,22 @@
-"""What an application needs to know of a layout: a GNU ld MEMORY fragment and a C header."""
+"""The C header of a layout: addresses, and all about the result record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from pathlib import Path
 
-from packager import __version__
-from packager.files import write_atomic
+from packager.export.origin import made_by
 from packager.format import RESULT_MAGIC, RESULT_SIZE
 from packager.format_c import struct_text
 from packager.layout import Layout
 from packager.reasons import EXPLANATIONS
 from packager.records import Action
 
-LINKER_FRAGMENT = "splitflash_memory.ld"
-HEADER = "splitflash_layout.h"
-
-
-def export_layout(layout: Layout, directory: Path) -> list[Path]:
-    """Write the linker fragment and the C header; return their paths."""
-    directory.mkdir(parents=True, exist_ok=True)
-    texts = {LINKER_FRAGMENT: linker_fragment(layout), HEADER: c_header(layout)}
-    for name, text in texts.items():
-        write_atomic(directory / name, text.encode())
-    return [directory / name for name in texts]
-
-
-def linker_fragment(layout: Layout) -> str:
-    """Return the MEMORY command for the application's linker script."""
-    lines = [
-        "/* " + _made_by(layout) + " */",
-        "/* FLASH is what an update can fill: the app area less what the loader needs of it. */",
-        "MEMORY",
-        "{",
-        f"    FLASH (rx)  : ORIGIN = 0x{layout.app.start:08X}, LENGTH = {layout.largest_image}",
-    ]
-    for ram in layout.chip.ram:
-        if ram.name in _RAM_NAMES:
-            name = _RAM_NAMES[ram.name]
-            lines.append(
-                f"    {name:<6} (rwx) : ORIGIN = 0x{ram.span.start:08X}, LENGTH = {ram.span.size}"
-            )
-    return "\n".join([*lines, "}", ""])
-
 
 def c_header(layout: Layout) -> str:
-    """Return the C header with addresses and all about the result record."""
+    """Return the header; its first line, a comment, says who made it."""
     lines = [
-        "// " + _made_by(layout),
+        f"// {made_by(layout)}",
         "",
         "#ifndef SPLITFLASH_LAYOUT_H",
         "#define SPLITFLASH_LAYOUT_H",
@@ -131,12 +99,3 @@ splitflash_read_result(void)
     return splitflash_check_result((const void *)SPLITFLASH_RESULT_RECORD);
 }}
 """
-
-_RAM_NAMES = {"ITCM": "ITCM", "DTCM": "DTCM", "AXI SRAM": "RAM", "SRAM4": "SRAM4"}
-
-
-def _made_by(layout: Layout) -> str:
-    return (
-        f"Made by splitflash {__version__} from {layout.path.name},"
-        f" layout id {layout.layout_id.hex()}"
-    )
