@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ from packager.cli import LAYOUT_OPTION
 
 _BOARD = click.argument("board_path", metavar="BOARD", type=click.Path(path_type=Path))
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_USBIP_PORT = 3240
+"""Where both usbip programs look for a server (registered with IANA)."""
 
 
 @click.group()
@@ -140,6 +143,69 @@ def read(board_path: Path, address: str, length: str, output: Path) -> None:
 
     board = Board.load(board_path)
     write_atomic(output, board.read(_number(address), _number(length)))
+
+
+@sim.command()
+@_BOARD
+@click.option("--usbip", is_flag=True, required=True, help="Serve it over USB/IP.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; there is no password, so anything but loopback is open to all.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=_USBIP_PORT,
+    show_default=True,
+    help="TCP port; 0 takes a free one.",
+)
+def serve(board_path: Path, usbip: bool, host: str, port: int) -> None:
+    """Plug a board into this computer, or another one, with its BOOT0 pin high.
+
+    Any tool then sees an STM32H743 in its ROM bootloader. The board's own work takes no real time.
+    BOARD is saved at every detach and at the end.
+    """
+    import asyncio
+
+    from packager.sim.board import Board
+    from packager.sim.usbip import UsbipServer
+
+    board = Board.load(board_path)
+    board.boot(boot0=True)
+
+    def ready() -> None:
+        for line in _how_to_attach(board_path, board.rom_id, host, server.port):
+            click.echo(line)
+
+    server = UsbipServer(board, click.echo, lambda: board.save(board_path))
+    rom = board.rom
+    try:
+        asyncio.run(server.serve(host, port, ready))
+    except KeyboardInterrupt:
+        click.echo("ended")
+    finally:
+        board.power_off()
+        board.save(board_path)
+    if rom is not None and rom.left_to is not None:
+        click.echo(f"the device was told to start what lies at 0x{rom.left_to:08X}")
+    click.echo("saved; unplug, BOOT0 low and plug in again is here:")
+    click.echo(f"  splitflash sim boot {board_path}")
+
+
+def _how_to_attach(board_path: Path, rom_id: int, host: str, port: int) -> Iterator[str]:
+    from packager.sim.usbip import BUS_ID
+
+    server = "ADDRESS-OF-THIS-COMPUTER" if host in ("0.0.0.0", "::") else host
+    where = "" if port == _USBIP_PORT else f" --tcp-port {port}"
+    yield f"{board_path}: ROM 0x{rom_id:02X} with BOOT0 high, at {host} port {port}; Ctrl-C ends"
+    yield "attach it on Linux:"
+    yield "  sudo modprobe vhci-hcd"
+    yield f"  sudo usbip{where} attach -r {server} -b {BUS_ID}"
+    yield "attach it on Windows, with usbip-win2 installed:"
+    yield f"  usbip{where} attach -r {server} -b {BUS_ID}"
+    yield "detach it by 'usbip port', then 'usbip detach -p' and the number shown"
 
 
 def _number(text: str) -> int:

@@ -82,6 +82,8 @@ class _Node:
     recorder: Recorder
     place: str
     name: str
+    seen: float
+    """Until when, in seconds of the programs, time has passed for the board."""
     done: deque[Any] = field(default_factory=deque)
     waiting: dict[int, Any] = field(default_factory=dict)
 
@@ -106,6 +108,16 @@ def introspection(folder: Path) -> Any:
     return GLib, UMockdev
 
 
+class _Ahead(ctypes.Structure):
+    """Nanoseconds by which virtual time is ahead of the real clock; see virtual_time.c."""
+
+    _fields_ = (("slept", ctypes.c_int64), ("worked", ctypes.c_int64))
+
+    @property
+    def seconds(self) -> float:
+        return float(self.slept + self.worked) / 1e9
+
+
 class MockedBus:
     """USB bus 1 with a board on some of its ports."""
 
@@ -119,8 +131,7 @@ class MockedBus:
         self._time_file.write_bytes(bytes(mmap.PAGESIZE))
         with self._time_file.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        self._skipped = ctypes.c_int64.from_buffer(self._page)
-        self._seen_skipped = 0
+        self._ahead = _Ahead.from_buffer(self._page)
         self._nodes: dict[int, _Node] = {}
         self._address = 1
         self._testbed.add_from_string(_description(HOST, "0", 1, (0x1D6B, 0x0002), _ROOT_HUB))
@@ -148,7 +159,7 @@ class MockedBus:
         self._address = self._address % 126 + 1
         place = f"{HOST}/{BUS}-{port}"
         name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
-        node = _Node(rom, Recorder(rom.clock), place, name)
+        node = _Node(rom, Recorder(rom.clock), place, name, self._ahead.seconds)
         descriptors = about.device_descriptor() + about.configuration_descriptor()
         ids = VENDOR_ID, PRODUCT_ID
         self._testbed.add_from_string(
@@ -243,9 +254,8 @@ class MockedBus:
         """Run a program on this bus until it ends; pull every cable at its deadline."""
         for left_over in self.root.glob("event[0-9]*"):
             left_over.unlink()
-        began = self._skipped.value
-        self._seen_skipped = began
-        self._deadline, self.cable_pulled = began / 1e9 + deadline, False
+        began = self._ahead.seconds
+        self._deadline, self.cable_pulled = began + deadline, False
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -267,30 +277,29 @@ class MockedBus:
             self._deadline = None
         if self.errors:
             raise self.errors.pop()
-        spent = (self._skipped.value - began) / 1e9
+        spent = self._ahead.seconds - began
         return Ended(process.returncode, out, spent, self.cable_pulled)
 
     # -- transfers --------------------------------------------------------------------------------
 
     def let_pass(self, seconds: float) -> None:
         """Let virtual time pass while nothing happens."""
-        self._skipped.value += int(seconds * 1e9)
+        self._ahead.worked += int(seconds * 1e9)
 
     def control(self, node: _Node, setup: bytes, data: bytes) -> bytes:
         """Do one control transfer in virtual time."""
         clock = node.rom.clock
-        now = self._skipped.value
-        if now > self._seen_skipped:
-            clock.sleep((now - self._seen_skipped) / 1e9)
-        if self._deadline is not None and now / 1e9 > self._deadline and node.rom.is_on_bus:
+        now = self._ahead.seconds
+        clock.sleep(now - node.seen)
+        if self._deadline is not None and now > self._deadline and node.rom.is_on_bus:
             self.cable_pulled = True
             node.rom.drop()
         began = clock.now
         try:
             return node.recorder.control(node.rom.control, setup, data)
         finally:
-            self._skipped.value += int((clock.now - began) * 1e9)
-            self._seen_skipped = self._skipped.value
+            self.let_pass(clock.now - began)
+            node.seen = now + clock.now - began
 
 
 def _description(

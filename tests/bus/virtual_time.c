@@ -19,8 +19,13 @@
 
 #define SECOND 1000000000LL
 
-static _Atomic int64_t nowhere;
-static _Atomic int64_t *skipped = &nowhere; // nanoseconds ahead of the real clock
+struct ahead { // nanoseconds by which virtual time is ahead of the real clock
+    _Atomic int64_t slept;  // programs write this
+    _Atomic int64_t worked; // the board writes this
+};
+
+static struct ahead nowhere;
+static struct ahead *ahead = &nowhere;
 
 __attribute__((constructor)) static void
 find_counter(void)
@@ -30,11 +35,17 @@ find_counter(void)
     if (fd < 0) {
         return;
     }
-    void *page = mmap(NULL, sizeof *skipped, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *page = mmap(NULL, sizeof *ahead, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (page != MAP_FAILED) {
-        skipped = page;
+        ahead = page;
     }
     close(fd);
+}
+
+static int64_t
+skipped(void)
+{
+    return atomic_load(&ahead->slept) + atomic_load(&ahead->worked);
 }
 
 static int64_t
@@ -58,7 +69,7 @@ clock_gettime(clockid_t clock, struct timespec *now)
     }
     int error = real(clock, now);
     if (!error && clock == CLOCK_MONOTONIC) {
-        *now = timespec_of(nanoseconds(now) + atomic_load(skipped));
+        *now = timespec_of(nanoseconds(now) + skipped());
     }
     return error;
 }
@@ -67,7 +78,7 @@ int
 nanosleep(const struct timespec *wanted, struct timespec *left)
 {
     (void)left;
-    atomic_fetch_add(skipped, nanoseconds(wanted));
+    atomic_fetch_add(&ahead->slept, nanoseconds(wanted));
     return 0;
 }
 
@@ -82,7 +93,7 @@ clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted, struc
         nap -= nanoseconds(&now);
     }
     if (nap > 0) {
-        atomic_fetch_add(skipped, nap);
+        atomic_fetch_add(&ahead->slept, nap);
     }
     return 0;
 }
@@ -102,7 +113,7 @@ set_timer(int fd, int flags, const struct itimerspec *set, struct itimerspec *ol
     }
     struct itimerspec moved = *set;
     if ((flags & TFD_TIMER_ABSTIME) && rings) {
-        set_for = atomic_load(skipped);
+        set_for = skipped();
         int64_t moment = rings - set_for;
         moved.it_value = timespec_of(moment > 0 ? moment : 1);
     }
@@ -124,7 +135,7 @@ poll(struct pollfd *files, nfds_t count, int timeout)
     if (!real) {
         real = (int (*)(struct pollfd *, nfds_t, int))dlsym(RTLD_NEXT, "poll");
     }
-    if (timer >= 0 && rings && atomic_load(skipped) != set_for) {
+    if (timer >= 0 && rings && skipped() != set_for) {
         struct itimerspec same = { .it_value = timespec_of(rings) };
         set_timer(timer, TFD_TIMER_ABSTIME, &same, NULL);
     }

@@ -9,7 +9,7 @@ rem 10: not written. 11: no device. 12: several devices. 14: read-protected. 15:
 setlocal EnableExtensions DisableDelayedExpansion
 title Update @{product_id} @{version}
 set "FILE=@{stem}.hex"
-set "SEARCH=%SystemRoot%\System32\findstr.exe"
+set "FIND=%SystemRoot%\System32\find.exe"
 set "LOG=%TEMP%\update-%RANDOM%%RANDOM%.log"
 set "CLI="
 
@@ -25,16 +25,13 @@ for %%D in (
     "%ProgramW6432%\STMicroelectronics\STM32Cube\STM32CubeProgrammer\bin"
     "%ProgramFiles(x86)%\STMicroelectronics\STM32Cube\STM32CubeProgrammer\bin"
 ) do if not defined CLI if exist "%%~D\STM32_Programmer_CLI.exe" set "CLI=%%~D\STM32_Programmer_CLI.exe"
-for /d %%D in ("%SystemDrive%\ST\STM32CubeCLT*") do (
-    if not defined CLI if exist "%%~D\STM32CubeProgrammer\bin\STM32_Programmer_CLI.exe" set "CLI=%%~D\STM32CubeProgrammer\bin\STM32_Programmer_CLI.exe"
-)
 if not defined CLI goto no_tool
 
 echo Found %CLI%
 echo Looking for the device ...
 "%CLI%" -l usb >"%LOG%" 2>&1
 set DEVICES=0
-for /f %%N in ('%SEARCH% /i /c:"Device Index" "%LOG%"') do set /a DEVICES+=1
+for /f "usebackq tokens=1,2" %%A in ("%LOG%") do if /i "%%A %%B"=="Device Index" set /a DEVICES+=1
 if not %DEVICES%==1 type "%LOG%"
 if %DEVICES%==0 goto no_device
 if not %DEVICES%==1 goto several
@@ -44,7 +41,8 @@ echo Nothing moves here meanwhile. Do not unplug the device.
 "%CLI%" -c port=usb1 -w "%FILE%" -v >"%LOG%" 2>&1
 set CODE=%ERRORLEVEL%
 type "%LOG%"
-%SEARCH% /i /c:"Download verified successfully" "%LOG%" >nul || goto not_verified
+"%FIND%" "Download verified successfully" "%LOG%" >nul
+if errorlevel 1 goto not_verified
 if not "%CODE%"=="0" goto failed
 
 echo.
@@ -76,7 +74,8 @@ set CODE=1
 goto help
 
 :no_device
-call :look_for_protection && goto protected
+call :look_for_protection
+if defined PROTECTED goto protected
 echo.
 echo STOPPED: no device found.
 echo Unplug the device, set BOOT0 to ON, plug it in again, then start this again.
@@ -91,8 +90,10 @@ set CODE=12
 goto help
 
 :not_verified
-call :look_for_protection && goto protected
-%SEARCH% /i /c:"File download complete" "%LOG%" >nul || goto not_written
+call :look_for_protection
+if defined PROTECTED goto protected
+"%FIND%" "File download complete" "%LOG%" >nul
+if errorlevel 1 goto not_written
 echo.
 echo STOPPED: the device did not verify.
 echo Unplug it and begin again at step 1, with another cable or USB port.
@@ -134,5 +135,9 @@ pause
 exit /b %CODE%
 
 :look_for_protection
-%SEARCH% /i /c:"read out protection" /c:"readout protection" /c:"read protect" /c:"read-protect" /c:"RDP" "%LOG%" >nul
-exit /b %ERRORLEVEL%
+set "PROTECTED="
+for %%T in ("ead Out Protection" "ead out protection" "eadout protection" "ead protect" "ead-protect" "RDP") do (
+    "%FIND%" %%T "%LOG%" >nul
+    if not errorlevel 1 set "PROTECTED=1"
+)
+exit /b 0

@@ -38,7 +38,6 @@ find_tool() {
         "$home/STMicroelectronics/STM32Cube/STM32CubeProgrammer/bin" \
         /usr/local/STMicroelectronics/STM32Cube/STM32CubeProgrammer/bin \
         /opt/STMicroelectronics/STM32Cube/STM32CubeProgrammer/bin \
-        /opt/st/stm32cubeclt*/STM32CubeProgrammer/bin \
         /Applications/STMicroelectronics/STM32Cube/STM32CubeProgrammer/STM32CubeProgrammer.app/Contents/MacOs/bin
     do
         tool=$folder/STM32_Programmer_CLI
