@@ -43,8 +43,10 @@ COMMANDS = {
     "verify": "packager.cli.update:verify",
     "unpack": "packager.cli.update:unpack",
     "kit": "packager.cli.kit:kit",
-    "drop": "packager.cli.device:drop",
-    "status": "packager.cli.device:status",
+    "drop": "packager.cli.drop:drop",
+    "devices": "packager.cli.status:devices",
+    "status": "packager.cli.status:status",
+    "doctor": "packager.cli.doctor:doctor",
     "sim": "packager.cli.sim:sim",
 }
 """Each command and where it lives, in the order of a product's life."""

@@ -1,137 +1,114 @@
-"""``splitflash drop`` and ``splitflash status``: everything that talks to a device."""
+"""Which device a command talks to: ``--device``, several of them, or the only one there is."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from packager.chip import BOOT_ADDRESS
-from packager.cli.progress import show_progress
-from packager.dfu.protocol import DfuSe
-from packager.dfu.replies import PROTECTED_DO
-from packager.errors import PackagerError
-from packager.layout import Layout, load_layout
+from packager.errors import NoDeviceError, PackagerError
 
-_DEVICE = click.option(
+if TYPE_CHECKING:
+    from packager.dfu.listing import Opener
+    from packager.dfu.protocol import DfuSe
+    from packager.layout import Layout
+
+
+class DeviceName(click.ParamType):  # type: ignore[type-arg]
+    """``usb:BUS-PORT`` or ``sim:BOARD``."""
+
+    name = "device"
+    envvar_list_splitter = ","
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See that it is one of the two."""
+        kind, _, rest = value.partition(":")
+        if kind not in ("usb", "sim") or not rest:
+            self.fail(f"'{value}' is neither usb:BUS-PORT nor sim:BOARD", param, ctx)
+        return value
+
+
+_HELP = "Which device, when there are several; sim: takes a virtual board from its file."
+ONE_DEVICE = click.option(
     "--device",
+    type=DeviceName(),
     metavar="usb:BUS-PORT|sim:BOARD",
     envvar="SPLITFLASH_DEVICE",
     show_envvar=True,
-    help="Which device, when there are several; sim: takes a virtual board from its file.",
+    help=_HELP,
 )
-_LAYOUT = click.option(
+ANY_DEVICES = click.option(
+    "--device",
+    "devices",
+    type=DeviceName(),
+    multiple=True,
+    metavar="usb:BUS-PORT|sim:BOARD",
+    envvar="SPLITFLASH_DEVICE",
+    show_envvar=True,
+    help=f"{_HELP} May be given several times.",
+)
+DEVICE_LAYOUT = click.option(
     "--layout",
     "layout_path",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Flash layout, for a device that has no loader yet (its loader knows it otherwise).",
 )
-
-
-@click.command()
-@click.argument("update_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-@_DEVICE
-@_LAYOUT
-@click.option(
-    "--dry-run", is_flag=True, help="Show what would be erased and written; change nothing."
+JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="JSON Lines for machines: one object a line, the last one with the exit code.",
 )
-@click.option(
-    "--leave", is_flag=True, help="Ask the device to restart afterwards (not every one does)."
-)
-def drop(
-    update_path: Path, device: str | None, layout_path: Path | None, dry_run: bool, leave: bool
-) -> None:
-    """Bring an update into a device: compare, erase, write, read back.
 
-    The device must be in its ROM bootloader: BOOT0 high, then plug it in. An interrupted drop is
-    finished by dropping again.
+
+@dataclass(frozen=True)
+class Door:
+    """A device by name, and how to open it."""
+
+    name: str
+    open: Opener
+
+
+def door(name: str | None) -> Door:
+    """Return the way to one device; no name stands for the only one on USB."""
+    if name is not None and name.startswith("sim:"):
+        return Door(name, partial(_virtual, Path(name.removeprefix("sim:"))))
+    return Door(name or "usb", partial(_real, name))
+
+
+def doors(names: tuple[str, ...]) -> list[Door]:
+    """Return the ways to all named devices, or to every one on USB if none is named.
+
+    Raises:
+        NoDeviceError: none is named and none is there.
     """
-    from packager.dfu import staging
-    from packager.update_file import default_stem, read_update_file
+    from packager.dfu.advice import NO_DEVICE_DO
+    from packager.dfu.usb import find_devices
 
-    update = read_update_file(update_path).data
-    layout = _layout(layout_path)
-    with _opened(device) as dfu:
-        with show_progress(dfu.clock) as progress:
-            plan = staging.prepare_drop(update, dfu, layout, progress)
-            if not dry_run:
-                staging.run_plan(plan, dfu, progress)
-        if dry_run:
-            for step in plan.steps:
-                click.echo(str(step))
-            click.echo("nothing was changed" if plan.steps else "the update is staged already")
-            return
-        done = "staged and read back" if plan.steps else "was staged already"
-        click.echo(f"{dfu.where}: {default_stem(update)} {done}")
-        if leave:
-            dfu.leave(BOOT_ADDRESS)
-    if leave:
-        click.echo("the device was told to restart; if it does not come back:")
-    click.echo(
-        "unplug the device, set BOOT0 low, plug it in again; its loader then checks the update"
-    )
+    chosen = names or tuple(device.key for device in find_devices())
+    if not chosen:
+        raise NoDeviceError("USB", "no device in DFU mode found", "", NO_DEVICE_DO)
+    return [door(name) for name in dict.fromkeys(chosen)]
 
 
-@click.command()
-@_DEVICE
-@_LAYOUT
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for machines.")
-def status(device: str | None, layout_path: Path | None, as_json: bool) -> None:
-    """Show what a device holds: loader, staged update, installed app, last refusal."""
-    from packager.dfu.status import read_status, status_as_dict
+def device_layout(path: Path | None) -> Layout | None:
+    """Read the layout of ``--layout``, if there is one."""
+    from packager.layout import load_layout
 
-    layout = _layout(layout_path)
-    with _opened(device) as dfu:
-        read = read_status(dfu, layout)
-    values = status_as_dict(read)
-    if as_json:
-        click.echo(json.dumps(values, indent=2))
-        return
-    for line in _lines(values):
-        click.echo(line)
-    if read.protected:
-        click.echo(PROTECTED_DO)
-    elif read.loader is None:
-        click.echo("no splitflash loader on this device")
-
-
-def _lines(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _lines(value, f"{name}.")
-        elif isinstance(value, list):
-            yield f"{name}: {', '.join(value) or 'none'}"
-        elif isinstance(value, bool):
-            yield f"{name}: {'yes' if value else 'no'}"
-        else:
-            yield f"{name}: {'none' if value is None else value}"
-
-
-def _layout(path: Path | None) -> Layout | None:
     return load_layout(path) if path else None
 
 
 @contextmanager
-def _opened(where: str | None) -> Iterator[DfuSe]:
-    """Open the device a ``--device`` option names."""
-    from packager.dfu.usb import open_device
+def _real(name: str | None) -> Iterator[DfuSe]:
+    from packager.dfu.listing import open_chosen
 
-    kind, _, rest = (where or "usb:").partition(":")
-    if kind == "sim" and rest:
-        with _virtual(Path(rest)) as dfu:
-            yield dfu
-    elif kind == "usb" and (rest or where is None):
-        with open_device(where) as dfu:
-            yield dfu
-    else:
-        raise click.BadParameter(
-            f"'{where}' is neither usb:BUS-PORT nor sim:BOARD", param_hint="--device"
-        )
+    with open_chosen(name) as dfu:
+        yield dfu
 
 
 @contextmanager
@@ -151,7 +128,8 @@ def _virtual(path: Path) -> Iterator[DfuSe]:
     board = Board.load(path)
     board.boot(boot0=True)
     try:
-        with open_device(backend=board.usb_backend(), clock=board.clock) as dfu:
+        backend = board.usb_backend()
+        with open_device(backend=backend, clock=board.clock, name=f"sim:{path}") as dfu:
             yield dfu
     finally:
         board.save(path)

@@ -65,6 +65,10 @@ class Erase:
     def __str__(self) -> str:
         return f"erase     0x{self.sector:08X}"
 
+    def as_dict(self) -> dict[str, object]:
+        """Return the step as plain values."""
+        return {"step": "erase", "address": f"0x{self.sector:08x}", "size": SECTOR_SIZE}
+
 
 @dataclass(frozen=True)
 class Write:
@@ -76,6 +80,10 @@ class Write:
     def __str__(self) -> str:
         return f"write     0x{self.address:08X} {len(self.data)} bytes"
 
+    def as_dict(self) -> dict[str, object]:
+        """Return the step as plain values."""
+        return {"step": "write", "address": f"0x{self.address:08x}", "size": len(self.data)}
+
 
 @dataclass(frozen=True)
 class Verify:
@@ -86,6 +94,10 @@ class Verify:
 
     def __str__(self) -> str:
         return f"read back 0x{self.address:08X} {len(self.data)} bytes"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the step as plain values."""
+        return {"step": "read back", "address": f"0x{self.address:08x}", "size": len(self.data)}
 
 
 Step = Erase | Write | Verify

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from packager.chip import KIB, Span
 from packager.dfu.protocol import DfuSe
 from packager.dfu.replies import RequestRefusedError
-from packager.dfu.rom import UNKNOWN_ROM, RomVersion
+from packager.dfu.rom import RomVersion
 from packager.dfu.target import read_info, target_of
 from packager.errors import FormatError, ProtectedError
 from packager.format import (
@@ -109,6 +109,15 @@ class DeviceStatus:
         return newest if newest and newest.state is state else None
 
 
+def identify(device: DfuSe) -> DeviceStatus:
+    """Read who a device is: ROM, protection, loader; nothing of what it holds."""
+    rom = device.read_rom_id()
+    try:
+        return DeviceStatus(device.where, rom, protected=False, loader=read_info(device))
+    except ProtectedError:
+        return DeviceStatus(device.where, rom, protected=True)
+
+
 def read_status(device: DfuSe, layout: Layout | None = None) -> DeviceStatus:
     """Read everything; a protected device yields a status that says so and nothing else.
 
@@ -116,17 +125,13 @@ def read_status(device: DfuSe, layout: Layout | None = None) -> DeviceStatus:
         RefusedError: the layout contradicts the loader.
         DeviceError: the device stopped answering, or its info block makes no sense.
     """
-    rom = device.read_rom_id()
-    try:
-        info = read_info(device)
-    except ProtectedError:
-        return DeviceStatus(device.where, UNKNOWN_ROM, protected=True)
-    if info is None and layout is None:
-        return DeviceStatus(device.where, rom, protected=False)
-    target = target_of(info, layout, device.where)
+    who = identify(device)
+    if who.protected or (who.loader is None and layout is None):
+        return who
+    target = target_of(who.loader, layout, device.where)
     staging, staged = _read_staging(device, target.staging)
     marks = read_marks(device, target.marks, target.app)
-    return DeviceStatus(device.where, rom, False, info, staging, staged, marks)
+    return replace(who, staging=staging, staged=staged, marks=marks)
 
 
 def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
@@ -155,8 +160,8 @@ def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
         and {
             "version": version_text(loader.loader_version),
             "development": loader.is_dev,
-            "product_id": _text(loader.product_id),
-            "product_name": _text(loader.product_name),
+            "product_id": field_text(loader.product_id),
+            "product_name": field_text(loader.product_name),
             "chip": f"0x{loader.chip:08x}",
             "layout_id": loader.layout_id.hex(),
             "boot_check": loader.boot_check.name.lower(),
@@ -183,7 +188,7 @@ def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
 
 def _update_as_dict(header: UpdateHeader) -> dict[str, Any]:
     return {
-        "product_id": _text(header.product_id),
+        "product_id": field_text(header.product_id),
         "version": version_text(header.version),
         "security_counter": header.security_counter,
         "image_size": header.image_size,
@@ -251,5 +256,6 @@ def _record(slot: bytes | None) -> MarkRecord | None:
         return None
 
 
-def _text(field: bytes) -> str:
+def field_text(field: bytes) -> str:
+    """Return the text of a NUL-padded field."""
     return field.rstrip(b"\0").decode("utf-8", errors="replace")

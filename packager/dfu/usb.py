@@ -6,6 +6,7 @@ ROM makes it from the chip revision. Every pyusb error leaves as one of ours wit
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import usb.core
 import usb.util
 
 from packager.chip import BOOT_ADDRESS, Span
+from packager.dfu.advice import BUSY_DO, DRIVER_DO, LIBUSB_DO, NO_DEVICE_DO, PERMISSION_DO
 from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
 from packager.dfu.memory_map import Access, MemoryMap, parse_memory_map
 from packager.dfu.pipe import Clock, GoneError, StalledError
@@ -38,22 +40,8 @@ ENGLISH_US = 0x0409
 ROM_TRANSFER_SIZE = 1024
 """wTransferSize of the H743 ROM, for a device that keeps its functional descriptor to itself."""
 
-_PERMISSION_DO = (
-    "on Linux install a udev rule, for example /etc/udev/rules.d/60-dfu.rules with "
-    'SUBSYSTEM=="usb", ATTR{idVendor}=="0483", ATTR{idProduct}=="df11", TAG+="uaccess", '
-    'MODE="0660", GROUP="plugdev", then plug the device in again'
-)
-_DRIVER_DO = (
-    "on Windows install ST's signed driver (it comes with STM32CubeProgrammer: pnputil /add-driver "
-    "STM32Bootloader.inf /install, once as administrator), then plug the device in again"
-)
-_LIBUSB_DO = (
-    "run 'pip install libusb-package', or install libusb-1.0 with your system's package manager"
-)
-_NO_DEVICE_DO = (
-    "set BOOT0 high, plug the device in (some need a press of reset after that), check the cable, "
-    "and see that no other program holds the device"
-)
+DEBUG_PROBES = range(0x3744, 0x3758)
+"""Product ids of ST-LINK, which people plug in by mistake."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +112,51 @@ def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
                 idVendor=VENDOR_ID,
                 idProduct=PRODUCT_ID,
             )
-            if next(_dfu_interfaces(device), None) is not None
+            if _is_in_dfu_mode(device)
         ]
     return tuple(sorted(found, key=lambda device: _place(device.handle)))
 
 
+def find_others(backend: Any = None) -> tuple[str, ...]:
+    """Name what else of ST's is plugged in: not in DFU mode, or no device of ours at all.
+
+    Raises:
+        PermissionOrDriverError: there is no way to reach USB at all.
+    """
+    with _our_errors("USB"):
+        found = usb.core.find(
+            find_all=True, backend=backend or _default_backend(), idVendor=VENDOR_ID
+        )
+        others = [device for device in found if not _is_in_dfu_mode(device)]
+    return tuple(f"{_key(device)} {_other_name(device)}" for device in others)
+
+
+def libusb_version(backend: Any = None) -> str:
+    """Return the version of libusb in use, "unknown version" where it does not tell.
+
+    Raises:
+        PermissionOrDriverError: libusb is missing.
+    """
+    with _our_errors("USB"):
+        backend = backend or _default_backend()
+    try:
+        ask = backend.lib.libusb_get_version
+        ask.restype = ctypes.POINTER(ctypes.c_uint16 * 3)
+        return ".".join(str(number) for number in ask().contents)
+    except (AttributeError, ValueError):
+        return "unknown version"
+
+
 def open_device(
-    key: str | None = None, *, backend: Any = None, clock: Clock | None = None
+    key: str | None = None,
+    *,
+    backend: Any = None,
+    clock: Clock | None = None,
+    name: str | None = None,
 ) -> DfuSe:
     """Open the device plugged in at ``key`` (``usb:BUS-PORT``), or the only one there is.
+
+    Errors call it ``name``, or else by where it is plugged in.
 
     Raises:
         NoDeviceError: none is there.
@@ -152,7 +176,7 @@ def open_device(
             memory_map=memory_map,
             interface=alternate.interface,
             transfer_size=transfer_size,
-            where=device.key,
+            where=name or device.key,
         )
         client.to_idle()
     except BaseException:
@@ -168,10 +192,10 @@ def _choose(devices: tuple[UsbDevice, ...], key: str | None) -> UsbDevice:
             if device.key == key:
                 return device
         others = f"found: {places}" if places else "nor anywhere else"
-        raise NoDeviceError(key, "no device in DFU mode there", others, _NO_DEVICE_DO)
+        raise NoDeviceError(key, "no device in DFU mode there", others, NO_DEVICE_DO)
     if not devices:
         wanted = f"looked for {VENDOR_ID:04x}:{PRODUCT_ID:04x}"
-        raise NoDeviceError("USB", "no device in DFU mode found", wanted, _NO_DEVICE_DO)
+        raise NoDeviceError("USB", "no device in DFU mode found", wanted, NO_DEVICE_DO)
     if len(devices) > 1:
         raise SeveralDevicesError(
             "USB",
@@ -201,6 +225,20 @@ def _flash_alternate(device: UsbDevice) -> tuple[Alternate, MemoryMap]:
         f"expected one with readable flash at 0x{BOOT_ADDRESS:08X}",
         "this is no STM32H743 in its ROM bootloader; choose another with --device",
     )
+
+
+def _is_in_dfu_mode(device: Any) -> bool:
+    try:
+        return next(_dfu_interfaces(device), None) is not None
+    except (usb.core.USBError, NotImplementedError):
+        # without a driver its descriptors cannot be read; this number is given to nothing else
+        return bool(device.idProduct == PRODUCT_ID)
+
+
+def _other_name(device: Any) -> str:
+    if device.idProduct in DEBUG_PROBES:
+        return "ST-LINK (a debug probe)"
+    return f"{device.idVendor:04x}:{device.idProduct:04x}"
 
 
 def _dfu_interfaces(device: Any) -> Iterator[Any]:
@@ -263,12 +301,12 @@ def _our_errors(where: str) -> Iterator[None]:
         yield
     except usb.core.NoBackendError:
         raise PermissionOrDriverError(
-            where, "libusb is missing or does not start", "", _LIBUSB_DO
+            where, "libusb is missing or does not start", "", LIBUSB_DO
         ) from None
     except NotImplementedError:
         # what libusb answers on Windows for a device without a WinUSB driver
         raise PermissionOrDriverError(
-            where, "the device has no driver we can use", "", _DRIVER_DO
+            where, "the device has no driver we can use", "", DRIVER_DO
         ) from None
     except usb.core.USBTimeoutError as error:
         raise _timeout(where) from error
@@ -288,16 +326,16 @@ def _usb_error(where: str, error: Any) -> DeviceError:
             "plug it in again (BOOT0 high) and repeat the command; nothing is lost",
         )
     if code in (errno.EACCES, errno.EPERM):
-        return PermissionOrDriverError(where, "no permission for the device", "", _PERMISSION_DO)
+        return PermissionOrDriverError(where, "no permission for the device", "", PERMISSION_DO)
     if code == errno.EBUSY:
         return PermissionOrDriverError(
             where,
             "another program holds the device",
             "",
-            "close STM32CubeProgrammer, dfu-util and browser pages that use it",
+            BUSY_DO,
         )
     if code in (errno.ENOENT, errno.ENOSYS):
-        return PermissionOrDriverError(where, "the device cannot be opened", "", _DRIVER_DO)
+        return PermissionOrDriverError(where, "the device cannot be opened", "", DRIVER_DO)
     if code == errno.ETIMEDOUT:
         return _timeout(where)
     return DeviceError(

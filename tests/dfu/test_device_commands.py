@@ -147,7 +147,11 @@ def test_status_is_one_value_a_line(board_path: Path, capsys: pytest.CaptureFixt
 
 def test_status_as_json(board_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--device", f"sim:{board_path}", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["loader"]["product_id"] == "pump"
+    begin, told, end = map(json.loads, capsys.readouterr().out.splitlines())
+    assert begin["type"] == "task_begin"
+    assert told["type"] == "info"
+    assert told["data"]["status"]["loader"]["product_id"] == "pump"
+    assert (end["type"], end["data"]["exit_code"]) == ("task_end", 0)
 
 
 def test_status_of_a_protected_device_explains_without_failing(
@@ -167,7 +171,11 @@ DENIED = usb.core.USBError("Access denied", -3, errno.EACCES)
     ("devices", "code", "text"),
     [
         ([], 11, "no device in DFU mode found"),
-        ([Plugged(Rom(), 1), Plugged(Rom(), 2)], 12, "2 devices in DFU mode: usb:1-1, usb:1-2"),
+        (
+            [Plugged(Rom(), 1), Plugged(Rom(), 2)],
+            12,
+            "2 devices in DFU mode: usb:1-1: no splitflash loader",
+        ),
         ([Plugged(Rom(), 1, open_error=DENIED)], 13, "no permission for the device"),
         ([Plugged(rom_with_loader(protected=True), 1)], 14, "read-protected"),
         (

@@ -1,0 +1,163 @@
+"""``splitflash drop``: bring an update into one device, or into several at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packager.chip import BOOT_ADDRESS
+from packager.cli.device import (
+    ANY_DEVICES,
+    DEVICE_LAYOUT,
+    JSON,
+    Door,
+    device_layout,
+    door,
+    doors,
+)
+from packager.cli.report import Report
+from packager.errors import PackagerError, SomeFailedError
+
+if TYPE_CHECKING:
+    from packager.dfu.pipe import Progress
+    from packager.dfu.protocol import DfuSe
+    from packager.dfu.several import Stop
+    from packager.dfu.staging import Plan
+    from packager.layout import Layout
+
+NEXT = "unplug the device, set BOOT0 low, plug it in again; its loader then checks the update"
+
+
+@click.command()
+@click.argument("update_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@ANY_DEVICES
+@click.option("--all", "every", is_flag=True, help="Drop to every device on USB, all at once.")
+@DEVICE_LAYOUT
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be erased and written; change nothing."
+)
+@click.option(
+    "--leave", is_flag=True, help="Ask the device to restart afterwards (not every one does)."
+)
+@JSON
+def drop(
+    update_path: Path,
+    devices: tuple[str, ...],
+    every: bool,
+    layout_path: Path | None,
+    dry_run: bool,
+    leave: bool,
+    as_json: bool,
+) -> None:
+    """Bring an update into a device: compare, erase, write, read back.
+
+    The device must be in its ROM bootloader: BOOT0 high, then plug it in. An interrupted drop is
+    finished by dropping again. With several devices (--all, or --device several times) each
+    gets a line of its own; if some fail, the others are finished and the exit code is 17.
+    """
+    from packager.update_file import read_update_file
+
+    if every and devices:
+        raise click.UsageError("--all takes every device on USB; leave out --device")
+    report = Report("drop", as_json=as_json)
+    with report.running(file=str(update_path)):
+        update = read_update_file(update_path).data
+        job = _Job(report, update, device_layout(layout_path), dry_run=dry_run, leave=leave)
+        chosen = doors(()) if every else [door(name) for name in devices or (None,)]
+        if len(chosen) == 1:
+            job.drop_to(chosen[0])
+        else:
+            job.drop_to_each({one.name: one for one in chosen})
+
+
+class _Job:
+    """One update and what is to be done with it."""
+
+    def __init__(
+        self, report: Report, update: bytes, layout: Layout | None, *, dry_run: bool, leave: bool
+    ) -> None:
+        from packager.update_file import default_stem
+
+        self._report = report
+        self._update, self._layout = update, layout
+        self._name = default_stem(update)
+        self._dry_run, self._leave = dry_run, leave
+
+    def drop_to(self, one: Door) -> None:
+        """Drop to one device and tell everything about it."""
+        with one.open() as dfu, self._report.running(dfu.where):
+            with self._report.progress(dfu.where, dfu.clock) as progress:
+                plan = self._stage(dfu, progress)
+            self._tell(plan, dfu.where)
+            self._restart(dfu)
+        if not self._dry_run:
+            self._say_what_is_next()
+
+    def drop_to_each(self, named: dict[str, Door]) -> None:
+        """Drop to several devices at once, and sum up.
+
+        Raises:
+            SomeFailedError: not every one took it; the others did.
+        """
+        from packager.dfu.several import on_each
+
+        with self._report.progress_of_each(named) as progress_of:
+
+            def work(name: str, stop: Stop) -> Plan:
+                with self._report.running(name), named[name].open() as dfu:
+                    plan = self._stage(dfu, stop.heeding(progress_of(name)))
+                    self._restart(dfu)
+                    return plan
+
+            outcomes = on_each(list(named), work)
+        failed = []
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, PackagerError):
+                failed.append(f"{name} (exit code {outcome.exit_code})")
+                self._report.say(f"{name}: failed: {outcome}", name)
+            else:
+                self._tell(outcome, name)
+        self._sum_up(len(named), failed)
+
+    def _sum_up(self, total: int, failed: list[str]) -> None:
+        done = total - len(failed)
+        if not self._dry_run:
+            self._report.say(f"{done} of {total} devices hold the update")
+            if done:
+                self._say_what_is_next()
+        if failed:
+            raise SomeFailedError(
+                "drop",
+                f"{len(failed)} of {total} devices failed: {', '.join(failed)}",
+                "",
+                "see above, then drop again: devices that hold the update are not written again",
+            )
+
+    def _stage(self, dfu: DfuSe, progress: Progress) -> Plan:
+        from packager.dfu import staging
+
+        plan = staging.prepare_drop(self._update, dfu, self._layout, progress)
+        if not self._dry_run:
+            staging.run_plan(plan, dfu, progress)
+        return plan
+
+    def _tell(self, plan: Plan, where: str) -> None:
+        if self._dry_run:
+            lines = [str(step) for step in plan.steps]
+            lines.append("nothing was changed" if plan.steps else "the update is staged already")
+            self._report.info("plan", [step.as_dict() for step in plan.steps], lines, where)
+            return
+        done = "staged and read back" if plan.steps else "was staged already"
+        value: dict[str, Any] = {"update": self._name, "was_staged_already": not plan.steps}
+        self._report.info("staged", value, [f"{where}: {self._name} {done}"], where)
+
+    def _restart(self, dfu: DfuSe) -> None:
+        if self._leave and not self._dry_run:
+            dfu.leave(BOOT_ADDRESS)
+
+    def _say_what_is_next(self) -> None:
+        if self._leave:
+            self._report.say("the device was told to restart; if it does not come back:")
+        self._report.say(NEXT)
