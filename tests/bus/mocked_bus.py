@@ -156,7 +156,7 @@ class MockedBus:
         """Connect a board that sits in its ROM; return what will be recorded of it."""
         rom = board.rom
         assert rom is not None, "the board is not in its ROM"
-        self._address = self._address % 126 + 1
+        self._address = self._address + 1 if self._address < 127 else 2  # 1 is the hub
         place = f"{HOST}/{BUS}-{port}"
         name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
         node = _Node(rom, Recorder(rom.clock), place, name, self._ahead.seconds)
