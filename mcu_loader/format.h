@@ -34,6 +34,10 @@
 #define RESULT_SIZE 64u
 #define FLAG_ALLOW_DOWNGRADE 1u
 #define INFO_FLAG_DEV 1u
+#define ENTRY_PIN_NONE 4294967295u
+#define ENTRY_DOUBLE_RESET 1u
+#define MAILBOX_ENTER_DFU 1145460017u
+#define HEALTH_MAGIC 2703097856u
 
 // Bytes, not strings: no terminating NUL, as long as the lists are.
 #define UPDATE_MAGIC_SIZE 8u
@@ -90,6 +94,7 @@ enum boot_check {
 enum recovery {
     RECOVERY_NONE = 0x0,
     RECOVERY_ROM = 0x1,
+    RECOVERY_DFU = 0x2,
 };
 
 enum reason {
@@ -225,7 +230,15 @@ struct info_block {
     uint32_t device_key_count;
     uint8_t verify_key_ids[4][8];
     uint8_t device_key_ids[2][8];
-    uint8_t reserved[284];
+    uint32_t entry_pin;
+    uint32_t entry_flags;
+    uint32_t watchdog_resets;
+    uint16_t usb_vid;
+    uint16_t usb_pid;
+    uint32_t option_bytes_alt;
+    uint8_t usb_manufacturer[32];
+    uint8_t usb_product[32];
+    uint8_t reserved[200];
     uint32_t crc;
 };
 
@@ -383,7 +396,23 @@ _Static_assert(offsetof(struct info_block, verify_key_ids) == 176,
                "info_block.verify_key_ids");
 _Static_assert(offsetof(struct info_block, device_key_ids) == 208,
                "info_block.device_key_ids");
-_Static_assert(offsetof(struct info_block, reserved) == 224,
+_Static_assert(offsetof(struct info_block, entry_pin) == 224,
+               "info_block.entry_pin");
+_Static_assert(offsetof(struct info_block, entry_flags) == 228,
+               "info_block.entry_flags");
+_Static_assert(offsetof(struct info_block, watchdog_resets) == 232,
+               "info_block.watchdog_resets");
+_Static_assert(offsetof(struct info_block, usb_vid) == 236,
+               "info_block.usb_vid");
+_Static_assert(offsetof(struct info_block, usb_pid) == 238,
+               "info_block.usb_pid");
+_Static_assert(offsetof(struct info_block, option_bytes_alt) == 240,
+               "info_block.option_bytes_alt");
+_Static_assert(offsetof(struct info_block, usb_manufacturer) == 244,
+               "info_block.usb_manufacturer");
+_Static_assert(offsetof(struct info_block, usb_product) == 276,
+               "info_block.usb_product");
+_Static_assert(offsetof(struct info_block, reserved) == 308,
                "info_block.reserved");
 _Static_assert(offsetof(struct info_block, crc) == 508,
                "info_block.crc");

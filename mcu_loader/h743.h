@@ -1,8 +1,9 @@
 // h743.h
 //
 // The registers of the STM32H743 and its Cortex-M7 that the loader touches.
-// Numbers from RM0433 and the Armv7-M manual. Included by the three files that
-// are the chip (startup.c, flash_h743.c, machine_h743.c) and by nobody else.
+// Numbers from RM0433 and the Armv7-M manual. Included by the files that are
+// the chip (startup.c, flash_h743.c, machine_h743.c; with a door of its own
+// also entry.c, door_dfu.c, otg_fs.c, staging_h743.c) and by nobody else.
 
 #ifndef SPLITFLASH_H743_H
 #define SPLITFLASH_H743_H
@@ -46,6 +47,7 @@
 #define RDP_SHIFT 8
 #define RDP_LEVEL0 0xaau
 
+#define UID(n) REG(0x1ff1e800u + 4u * (n))
 #define FLASH_SIZE_KIB (*(volatile uint16_t *)(uintptr_t)0x1ff1e880u)
 
 // Power control: the supply supervisor.
@@ -55,18 +57,53 @@
 #define PWR_CR1_PLS_SHIFT 5
 #define PWR_CR1_PLS (7u << PWR_CR1_PLS_SHIFT)
 #define PWR_CSR1_PVDO (1u << 4)
+#define PWR_CR1_DBP (1u << 8)
+// the upper byte of PWR_CR3, which may be written again and again
+#define PWR_CR3_USB (*(volatile uint8_t *)(uintptr_t)0x5802480fu)
+#define PWR_CR3_USB_USB33DEN 1u
 
 #define RCC 0x58024400u
 #define RCC_CR REG(RCC + 0x00u)
 #define RCC_CFGR REG(RCC + 0x10u)
+#define RCC_D2CCIP2R REG(RCC + 0x54u)
+#define RCC_AHB4RSTR REG(RCC + 0x88u)
 #define RCC_RSR REG(RCC + 0xd0u)
+#define RCC_AHB1ENR REG(RCC + 0xd8u)
+#define RCC_AHB4ENR REG(RCC + 0xe0u)
+#define RCC_APB1HENR REG(RCC + 0xecu)
+#define RCC_APB4ENR REG(RCC + 0xf4u)
+#define RCC_AHB1LPENR REG(RCC + 0x100u)
 #define RCC_CR_HSION (1u << 0)
 #define RCC_CR_HSIDIV (3u << 3)
 #define RCC_CR_HSIRDY (1u << 2)
 #define RCC_CFGR_SWS (7u << 3)
+#define RCC_CR_HSI48ON (1u << 12)
+#define RCC_CR_HSI48RDY (1u << 13)
+#define RSR_RMVF (1u << 16)
+#define RSR_BOR (1u << 21)
+#define RSR_PIN (1u << 22)
+#define RSR_POR (1u << 23)
+#define RSR_SFT (1u << 24)
+#define RSR_IWDG (1u << 26)
+#define RSR_WWDG (1u << 28)
+#define RSR_LPWR (1u << 30)
 
 #define IWDG_KR REG(0x58004800u)
+#define IWDG_PR REG(0x58004804u)
+#define IWDG_RLR REG(0x58004808u)
 #define IWDG_FEED 0xaaaau
+#define IWDG_UNLOCK 0x5555u
+#define IWDG_START 0xccccu
+
+// Backup registers keep their content through every reset but that of power.
+#define RTC_BACKUP(n) REG(0x58004050u + 4u * (n))
+
+#define GPIO(port) (0x58020000u + 0x400u * (port))
+#define GPIO_MODER 0x00u
+#define GPIO_OSPEEDR 0x08u
+#define GPIO_PUPDR 0x0cu
+#define GPIO_IDR 0x10u
+#define GPIO_AFRH 0x24u
 
 // Cortex-M7.
 #define SYST_CSR REG(0xe000e010u)

@@ -7,6 +7,7 @@
 #include "app.h"
 #include "crc32.h"
 #include "decide.h"
+#include "door.h"
 #include "flash.h"
 #include "install.h"
 #include "machine.h"
@@ -20,15 +21,6 @@ static struct marks marks;
 static struct update update;
 
 NORETURN void loader_main(void);
-
-NORETURN static void
-stay(void)
-{
-    if (info_block.recovery == RECOVERY_ROM && machine_is_unprotected()) {
-        machine_enter_rom();
-    }
-    machine_park();
-}
 
 NORETURN static void
 boot(enum action action, enum reason reason, uint32_t app)
@@ -45,6 +37,7 @@ boot(enum action action, enum reason reason, uint32_t app)
     result.reset_cause = machine_reset_cause();
     result.crc = crc32_update(0, &result, offsetof(struct result_record, crc));
     machine_hand_over(&result);
+    door_before_app();
     app_start(&marks.newest, app);
 }
 
@@ -129,7 +122,10 @@ loader_main(void)
 
     flash_open();
     if (machine_flash_kib() != info_block.chip >> 16) {
-        stay(); // built for another chip
+        door_stay(); // built for another chip
+    }
+    if (door_wanted() == YES) {
+        door_stay();
     }
     marks_open(&marks);
     look_around(&facts, &reason);
@@ -158,5 +154,5 @@ loader_main(void)
     if (facts.staged == STAGED_REFUSED) {
         marks_refuse(&marks, reason, &update.message.header);
     }
-    stay();
+    door_stay();
 }

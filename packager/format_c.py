@@ -57,6 +57,10 @@ _SIZES = {
     "RESULT_SIZE": fmt.RESULT_SIZE,
     "FLAG_ALLOW_DOWNGRADE": fmt.FLAG_ALLOW_DOWNGRADE,
     "INFO_FLAG_DEV": fmt.INFO_FLAG_DEV,
+    "ENTRY_PIN_NONE": fmt.ENTRY_PIN_NONE,
+    "ENTRY_DOUBLE_RESET": fmt.ENTRY_DOUBLE_RESET,
+    "MAILBOX_ENTER_DFU": fmt.MAILBOX_ENTER_DFU,
+    "HEALTH_MAGIC": fmt.HEALTH_MAGIC,
 }
 
 _TEXTS = {
@@ -147,7 +151,7 @@ def _c_type(subcon: Any) -> tuple[str, str]:
     if isinstance(subcon, Const):
         return _c_type(subcon.subcon)
     if isinstance(subcon, FormatField):
-        return "uint32_t", ""
+        return f"uint{8 * subcon.sizeof()}_t", ""
     if isinstance(subcon, Bytes):
         return "uint8_t", f"[{subcon.length}]"
     if isinstance(subcon, Struct):

@@ -30,6 +30,28 @@ SMALLEST_IMAGE = 1024
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What makes the loader open its own DFU although it could start the application."""
+
+    pin: tuple[str, int] | None = None
+    """Port letter and number, held at reset."""
+    pin_is_high: bool = False
+    double_reset: bool = False
+    watchdog_resets: int = 0
+
+
+@dataclass(frozen=True)
+class Usb:
+    """How the loader's own DFU shows itself."""
+
+    vid: int = 0x0483
+    pid: int = 0xDF11
+    manufacturer: str = "splitflash"
+    product: str = "splitflash loader"
+    option_bytes_are_readable: bool = False
+
+
+@dataclass(frozen=True)
 class Layout:
     """A checked layout; every span is made of whole sectors inside one bank."""
 
@@ -48,6 +70,8 @@ class Layout:
     supply_mv: int
     result_record: int
     security_counter: int | None
+    entry: Entry = Entry()
+    usb: Usb = Usb()
 
     @property
     def areas(self) -> dict[str, Span]:

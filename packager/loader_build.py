@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import packager
 from packager import files, keys, resources
@@ -17,15 +18,18 @@ from packager.chip import KIB, Span
 from packager.errors import BuildError, PackagerError
 from packager.format import (
     DEVICE_KEY_SLOTS,
+    ENTRY_DOUBLE_RESET,
+    ENTRY_PIN_NONE,
     INFO_FLAG_DEV,
     INFO_OFFSET,
     VERIFY_KEY_SLOTS,
+    Recovery,
     pack_version,
 )
 from packager.hex_file import write_hex
 from packager.image import elf_segments
 from packager.keys import DeviceKey, Kind, VerifyKey
-from packager.layout import Layout
+from packager.layout import Entry, Layout
 from packager.monocypher import FLAGS, find_monocypher
 from packager.records import FlashArea, InfoBlock, build_info
 from packager.toolchain import Source, Toolchain, compile_link, find_toolchain
@@ -33,7 +37,7 @@ from packager.vectors import stack_ram
 
 ELF_NAME = "loader_SECRET.elf"
 HEX_NAME = "loader_SECRET.hex"
-LARGEST_LOADER = 32 * KIB
+LARGEST_LOADER = 40 * KIB
 """Bytes of flash the loader may take; what the toolchains really need is pinned by a test."""
 
 CHIP_SOURCES = ("startup.c", "flash_h743.c", "machine_h743.c")
@@ -43,6 +47,17 @@ CORE_SOURCES = (
     *("crypto/sha512.c", "crypto/hkdf.c", "crypto/ed25519.c", "crypto/x25519.c", "crypto/aead.c"),
 )
 """What is the same everywhere."""
+ROM_DOOR = ("door_rom.c",)
+"""Recovery through the ROM bootloader, or none."""
+ITCM_DOOR = (
+    *("door_dfu.c", "dfuse.c", "usb_device.c", "descriptors.c"),
+    *("otg_fs.c", "staging_h743.c"),
+)
+"""The loader's own DfuSe: what runs while a bank is busy, placed in ITCM by loader.ld."""
+DFU_DOOR = ("entry.c", *ITCM_DOOR)
+"""The loader's own DfuSe, and who asks for it."""
+_ITCM_FLAGS = ("-fno-builtin",)
+"""No calls of memcpy and memset, which lie in flash."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,7 @@ def build_unchecked(
         elf = compile_link(
             [
                 *(Source(root / part) for part in (*CHIP_SOURCES, *CORE_SOURCES)),
+                *(_door_source(root, part) for part in door_sources(layout.recovery)),
                 Source(config),
                 Source(library / "monocypher.c", ours=False, flags=FLAGS),
             ],
@@ -173,7 +189,38 @@ def describe(layout: Layout, loader_keys: LoaderKeys, *, dev: bool) -> InfoBlock
         result_record=layout.result_record,
         verify_key_ids=tuple(key.key_id for key in loader_keys.verify),
         device_key_ids=tuple(key.key_id for key in loader_keys.device),
+        **(_describe_door(layout) if layout.recovery is Recovery.DFU else {}),
     )
+
+
+def door_sources(recovery: Recovery) -> tuple[str, ...]:
+    """Return the files that make the door of this kind."""
+    return DFU_DOOR if recovery is Recovery.DFU else ROM_DOOR
+
+
+def _door_source(root: Path, part: str) -> Source:
+    return Source(root / part, flags=_ITCM_FLAGS if part in ITCM_DOOR else ())
+
+
+def _describe_door(layout: Layout) -> dict[str, Any]:
+    entry, usb = layout.entry, layout.usb
+    return {
+        "entry_pin": _entry_pin(entry),
+        "entry_flags": ENTRY_DOUBLE_RESET if entry.double_reset else 0,
+        "watchdog_resets": entry.watchdog_resets,
+        "usb_vid": usb.vid,
+        "usb_pid": usb.pid,
+        "option_bytes_alt": int(usb.option_bytes_are_readable),
+        "usb_manufacturer": usb.manufacturer.encode("ascii").ljust(32, b"\0"),
+        "usb_product": usb.product.encode("ascii").ljust(32, b"\0"),
+    }
+
+
+def _entry_pin(entry: Entry) -> int:
+    if entry.pin is None:
+        return ENTRY_PIN_NONE
+    port, number = entry.pin
+    return int(entry.pin_is_high) << 16 | (ord(port) - ord("A")) << 8 | number
 
 
 def render_config(info: InfoBlock, loader_keys: LoaderKeys) -> str:

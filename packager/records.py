@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from construct import Array, Bytes, Const, Int32ul, OneOf, Struct
+from construct import Array, Bytes, Const, Int16ul, Int32ul, OneOf, Struct
 
 from packager.errors import FormatError
 from packager.format import (
     DEVICE_KEY_SLOTS,
     DIGEST_SIZE,
+    ENTRY_PIN_NONE,
     INFO_FLAG_DEV,
     INFO_MAGIC,
     INFO_SIZE,
@@ -102,7 +103,15 @@ InfoBlockStruct = Struct(
     "device_key_count" / OneOf(Int32ul, tuple(range(1, DEVICE_KEY_SLOTS + 1))),
     "verify_key_ids" / Array(VERIFY_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
     "device_key_ids" / Array(DEVICE_KEY_SLOTS, Bytes(KEY_ID_SIZE)),
-    "reserved" / Const(bytes(284)),
+    "entry_pin" / Int32ul,
+    "entry_flags" / Int32ul,
+    "watchdog_resets" / Int32ul,
+    "usb_vid" / Int16ul,
+    "usb_pid" / Int16ul,
+    "option_bytes_alt" / Int32ul,
+    "usb_manufacturer" / Bytes(32),
+    "usb_product" / Bytes(32),
+    "reserved" / Const(bytes(200)),
     "crc" / Int32ul,
 )
 
@@ -178,6 +187,14 @@ class InfoBlock:
     result_record: int
     verify_key_ids: tuple[bytes, ...]
     device_key_ids: tuple[bytes, ...]
+    entry_pin: int = ENTRY_PIN_NONE
+    entry_flags: int = 0
+    watchdog_resets: int = 0
+    usb_vid: int = 0
+    usb_pid: int = 0
+    option_bytes_alt: int = 0
+    usb_manufacturer: bytes = bytes(32)
+    usb_product: bytes = bytes(32)
 
     @property
     def is_dev(self) -> bool:

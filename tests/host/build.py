@@ -1,6 +1,6 @@
 """Builds the loader's own C sources for the machine the tests run on, as a shared library.
 
-All of ``CORE_SOURCES``, Monocypher and the generated configuration, with two other files in place
+All of ``CORE_SOURCES``, the door to the ROM, Monocypher and the generated configuration, with two other files in place
 of the seams. A C compiler of the machine does it, or the one that the package ziglang brings.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from packager import resources
 from packager.errors import BuildError
 from packager.layout import Layout
-from packager.loader_build import CORE_SOURCES, LoaderKeys, describe, render_config
+from packager.loader_build import CORE_SOURCES, ROM_DOOR, LoaderKeys, describe, render_config
 from packager.monocypher import FLAGS, find_monocypher
 from packager.toolchain import WARNINGS
 
@@ -65,7 +65,7 @@ def build_host(
         config.write_text(render_config(describe(layout, keys, dev=False), keys))
         include = [f"-I{folder}" for folder in (HERE, root, library)]
         jobs: list[tuple[Path, tuple[str, ...]]] = [
-            (root / part, WARNINGS) for part in CORE_SOURCES
+            (root / part, WARNINGS) for part in (*CORE_SOURCES, *ROM_DOOR)
         ]
         jobs += [(HERE / part, WARNINGS) for part in SEAMS]
         jobs += [(config, ()), (library / "monocypher.c", ("-w", *FLAGS))]

@@ -19,6 +19,8 @@ from packager.keys import DeviceKey, SigningKey, VerifyKey, load_device_keys, pu
 from packager.loader_build import (
     CHIP_SOURCES,
     CORE_SOURCES,
+    DFU_DOOR,
+    ROM_DOOR,
     LoaderKeys,
     build_loader,
 )
@@ -127,7 +129,7 @@ def test_every_source_file_is_built() -> None:
     root = resources.loader_sources()
     found = {path.relative_to(root).as_posix() for path in root.rglob("*.c")}
     found = {name for name in found if not name.startswith("examples/")}
-    assert found == {*CHIP_SOURCES, *CORE_SOURCES}
+    assert found == {*CHIP_SOURCES, *CORE_SOURCES, *ROM_DOOR, *DFU_DOOR}
 
 
 def test_an_unknown_toolchain_is_named() -> None:

@@ -1,0 +1,171 @@
+// entry.c
+//
+// Who asks for the loader's own door although an application could be started:
+// the application itself, a pin, two resets in a row, a watchdog that bites
+// again and again; and the way from here to the door's code in ITCM. Promises:
+// a request counts once; what the last start left in the backup registers is
+// believed only if power was on all the time; the pin is left as after reset.
+
+#include "door.h"
+#include "door_dfu.h"
+#include "h743.h"
+
+// Set by the linker script.
+extern uint32_t door_load[], door_start[], door_end[];
+
+#define REQUEST RTC_BACKUP(30)
+#define HEALTH RTC_BACKUP(31)
+#define HEALTH_MAGIC_MASK 0xffff0000u
+#define HEALTH_MOST 0xffu
+
+#define RTC_CLOCK (1u << 16)
+#define BACKUP_POLLS 0x1000u
+#define HELD_POLLS 0x2000u // about a millisecond
+#define PULL_UP 1u
+#define PULL_DOWN 2u
+#define SLOWEST_PRESCALER 6u // 256: with the longest count 32 s
+#define LONGEST_COUNT 0xfffu
+
+#define POWER_CAME_ON (RSR_POR | RSR_BOR)
+#define NOT_ONLY_THE_PIN \
+    (POWER_CAME_ON | RSR_SFT | RSR_IWDG | RSR_WWDG | RSR_LPWR)
+
+static uint32_t bites; // by the watchdog, since the application was last alive
+
+static void
+open_backup(void)
+{
+    RCC_APB4ENR |= RTC_CLOCK;
+    PWR_CR1 |= PWR_CR1_DBP;
+    for (uint32_t i = 0; i < BACKUP_POLLS && !(PWR_CR1 & PWR_CR1_DBP); i++) {
+    }
+}
+
+static void
+close_backup(void)
+{
+    PWR_CR1 &= ~PWR_CR1_DBP;
+}
+
+// YES while the application started last has not said that it is alive.
+static uint32_t
+read_health(uint32_t *count)
+{
+    const uint32_t health = HEALTH;
+    *count = health >> 8 & 0xffu;
+    return (health & HEALTH_MAGIC_MASK) == HEALTH_MAGIC &&
+                   (health & 0xffu) == (~*count & 0xffu)
+               ? YES
+               : NO;
+}
+
+static uint32_t
+is_asked_by_resets(void)
+{
+    const uint32_t cause = RCC_RSR;
+    uint32_t count;
+    bites = 0;
+    if (cause & POWER_CAME_ON || read_health(&count) != YES) {
+        return NO;
+    }
+    bites = count;
+    if (cause & RSR_IWDG) {
+        bites = min_u32(count + 1, HEALTH_MOST);
+        return info_block.watchdog_resets &&
+                       bites >= info_block.watchdog_resets
+                   ? YES
+                   : NO;
+    }
+    return cause & RSR_PIN && !(cause & NOT_ONLY_THE_PIN) &&
+                   info_block.entry_flags & ENTRY_DOUBLE_RESET
+               ? YES
+               : NO;
+}
+
+// Pulled to the level it has when nobody holds it; one such level says so.
+static uint32_t
+is_pin_held(void)
+{
+    const uint32_t pin = info_block.entry_pin;
+    if (pin == ENTRY_PIN_NONE) {
+        return NO;
+    }
+    const uint32_t port = pin >> 8 & 0xfu;
+    const uint32_t number = pin & 0xfu;
+    const uint32_t held = pin >> 16 & 1u;
+    const uint32_t field = 3u << 2 * number;
+    const uint32_t pull = (held ? PULL_DOWN : PULL_UP) << 2 * number;
+    const uint32_t gpio = GPIO(port);
+
+    RCC_AHB4ENR |= 1u << port;
+    (void)RCC_AHB4ENR; // RM0433 8.5.10: two cycles until the clock runs
+    REG(gpio + GPIO_PUPDR) = (REG(gpio + GPIO_PUPDR) & ~field) | pull;
+    REG(gpio + GPIO_MODER) &= ~field;
+    uint32_t poll = 0;
+    while (poll < HELD_POLLS &&
+           (REG(gpio + GPIO_IDR) >> number & 1u) == held) {
+        poll++;
+    }
+    RCC_AHB4RSTR |= 1u << port;
+    RCC_AHB4RSTR &= ~(1u << port);
+    RCC_AHB4ENR &= ~(1u << port);
+    return poll == HELD_POLLS ? YES : NO;
+}
+
+uint32_t
+door_wanted(void)
+{
+    open_backup();
+    uint32_t wanted = is_asked_by_resets();
+    if (REQUEST == MAILBOX_ENTER_DFU) {
+        REQUEST = 0;
+        wanted = YES;
+    }
+    if (is_pin_held() == YES) {
+        wanted = YES;
+    }
+    close_backup();
+    return wanted;
+}
+
+// An application that hangs in its first instruction starts no watchdog: so it
+// is started here if it is to count. One that runs already is only slowed down.
+static void
+start_watchdog(void)
+{
+    IWDG_KR = IWDG_START;
+    IWDG_KR = IWDG_UNLOCK;
+    IWDG_PR = SLOWEST_PRESCALER; // without waiting for it to take effect
+    IWDG_RLR = LONGEST_COUNT;
+    IWDG_KR = IWDG_FEED;
+}
+
+void
+door_before_app(void)
+{
+    open_backup();
+    HEALTH = HEALTH_MAGIC | bites << 8 | (~bites & 0xffu);
+    close_backup();
+    RCC_RSR = RSR_RMVF; // so that the next start sees its own cause only
+    if (info_block.watchdog_resets) {
+        start_watchdog();
+    }
+}
+
+void
+door_stay(void)
+{
+    open_backup();
+    HEALTH = 0; // whatever comes by the door gets all its chances
+    close_backup();
+    RCC_RSR = RSR_RMVF;
+    MPU_CTRL = 0; // which guards ITCM against writes
+    barrier();
+    const uint32_t *from = door_load;
+    for (uint32_t *to = door_start; to != door_end; to++) {
+        *to = *from++;
+    }
+    MPU_CTRL = 1;
+    barrier();
+    door_enter();
+}
