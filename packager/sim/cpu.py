@@ -21,7 +21,7 @@ import unicorn.arm_const as arm
 
 from packager.chip import Chip
 from packager.errors import SimulationFault
-from packager.sim import scs, system_memory
+from packager.sim import otg, scs, system_memory
 from packager.sim.cpu_code import CodeWatch
 from packager.sim.cpu_exceptions import Exc, Exceptions, LockedUp
 from packager.sim.cpu_flash import FlashPort
@@ -60,6 +60,9 @@ class RunLimits:
     """Look at every load from flash behind the boot sector."""
     count: bool = False
     """Count every instruction: exact, and several times slower."""
+
+
+_RESUMABLE = (Stop.HOST_IS_DUE, Stop.TIME_UP)
 
 
 class Core:
@@ -105,9 +108,15 @@ class Core:
         self.exceptions = Exceptions(self.uc, system)
         self.flash_port = FlashPort(self)
         self.code = CodeWatch(self)
+        self.is_fed = False
+        """Its last loop feeds the watchdog."""
         self.pacer = Pacer(lambda: self.events + self.code.blocks, self.uc.emu_stop)
         self._map(rams, bytearray(rom_memory))
         self._hook()
+        wire = self.wire = peripherals.wire
+        wire.on_end = wire.on_change = self._host_is_due
+        wire.on_quiet = self._only_polls
+        wire.tick_seconds = lambda: system.tick_seconds
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -137,6 +146,8 @@ class Core:
     def close(self) -> None:
         """Let go of the emulator."""
         self.flash_port.unhook()
+        wire = self.wire
+        wire.on_end = wire.on_change = wire.on_quiet = lambda: None
         del self.exceptions, self.flash_port, self.code, self.pacer, self.uc
 
     # -- running ----------------------------------------------------------------------------------
@@ -154,6 +165,15 @@ class Core:
         uc.reg_write(arm.UC_ARM_REG_PC, entry | 1)
         if not entry & 1:
             return self._locked_up("the reset vector has no Thumb bit")
+        return self._run_on()
+
+    def resume(self, deadline: float) -> Stop:
+        """Go on after a stop that allows it, until something ends that too."""
+        assert self.stop in _RESUMABLE
+        self.stop, self.deadline = None, deadline
+        return self._run_on()
+
+    def _run_on(self) -> Stop:
         try:
             with self.pacer:
                 while self.stop is None:
@@ -166,6 +186,18 @@ class Core:
             raise self._error
         assert self.stop is not None
         return self.stop
+
+    @property
+    def can_go_on(self) -> bool:
+        """It was stopped for a while only."""
+        return self.stop in _RESUMABLE and self._error is None
+
+    def _host_is_due(self) -> None:
+        self.finish(Stop.HOST_IS_DUE)
+
+    def _only_polls(self) -> None:
+        shown = self.wire.is_seen or not self.wire.is_plugged
+        self.finish(Stop.HOST_IS_DUE if shown else Stop.IDLE)
 
     def _went_silent(self) -> None:
         """The pacer stopped a core that touches nothing, or it only feeds its watchdog."""
@@ -256,14 +288,17 @@ class Core:
         elif reads:
             self.charge(reads * FLASH_READ_CYCLES)
 
-    def look_at_the_clock(self, *, writes: bool = False) -> None:
-        """See whether the watchdog bites, the time is up, or SysTick interrupts."""
+    def look_at_the_clock(self, *, once: bool = False) -> None:
+        """See whether the watchdog bites, the time is up, or SysTick interrupts.
+
+        A core that may go on is not stopped inside an access that must be done ``once``.
+        """
         now = self.clock.now
         if now >= self.peripherals.watchdog.deadline:
             self.finish(Stop.WATCHDOG)
-        elif now >= self.deadline:
+        elif now >= self.deadline and not once:
             self.finish(Stop.TIME_UP)
-        elif now >= self.system.next_tick and not writes:
+        elif now >= self.system.next_tick and not once:
             self.system.take_tick()
             self.system.systick_pending = True
             self.uc.emu_stop()
@@ -273,10 +308,11 @@ class Core:
         """Nothing happens until the next event: go there."""
         dog, tick = self.peripherals.watchdog.deadline, self.system.next_tick
         self._sleeps += 1
+        self.is_fed = bool(self.watch and self.watch.fed)
         if tick < min(dog, self.deadline) and (self.handover or self._sleeps < 2000):
             self.clock.advance_to(tick, "idle")
             self.look_at_the_clock()
-        elif dog <= self.deadline and not (self.watch and self.watch.fed):
+        elif dog <= self.deadline and not self.is_fed:
             self.clock.advance_to(dog, "idle")
             self.finish(Stop.WATCHDOG)
         elif self.handover:
@@ -346,16 +382,22 @@ class Core:
         if self.stop is not None:
             return 0
         address = base + offset
+        pops = self.peripherals.pops(address)
+        if pops and self.steps_back():
+            return 0
         self.flash_port.take_back()
-        self._account(address)
+        self._account(address, once=pops)
         if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self.flash.banks):
             self.work += 1  # what is polled changes with time: not a loop without end
+        elif self.wire.is_seen and otg.BASE <= address < otg.BASE + otg.SIZE:
+            self.work += 1  # a host may do something at any time
+            self._quiet_accesses = 0
         value = 0
         try:
             value = self.peripherals.read(address, size)
         except Exception as error:
             self.went_wrong(error)
-        self.look_at_the_clock()
+        self.look_at_the_clock(once=pops)
         return value
 
     def _write_bus(self, uc: Any, offset: int, size: int, value: int, base: int) -> None:
@@ -363,12 +405,12 @@ class Core:
             return
         address = base + offset
         self.flash_port.take_back()
-        self._account(address, writes=True)
+        self._account(address, once=True)
         try:
             self.peripherals.write(address, size, value)
         except Exception as error:
             self.went_wrong(error)
-        self.look_at_the_clock(writes=True)
+        self.look_at_the_clock(once=True)
 
     def steps_back(self) -> bool:
         """Tell whether a write must not happen: the run is over, or the write comes again."""
@@ -377,11 +419,11 @@ class Core:
             self.uc.emu_stop()
         return self.pacer.asked or self.stop is not None
 
-    def _account(self, address: int, *, writes: bool = False) -> None:
+    def _account(self, address: int, *, once: bool = False) -> None:
         """Charge an access; polling one register over and over goes ever faster."""
-        feeds = writes and address == IWDG
+        feeds = once and address == IWDG
         self.charge_work()
-        if writes and not feeds:
+        if once and not feeds:
             self._quiet_accesses = 0
             self.work += 1
         if address == self._last_access:
@@ -394,8 +436,8 @@ class Core:
         self.events += 1
         step = ACCESS_CYCLES / CORE_HZ * (1 << min(self._same_accesses >> 3, 12))
         self.clock.advance(min(step, _LONGEST_POLL_STEP), "cpu")
-        if writes and not feeds:
-            return  # a write that the emulator is stopped in would be done again
+        if once and not feeds:
+            return  # an access that the emulator is stopped in would be done again
         if self.flash_port.wants_a_pause:
             self.uc.emu_stop()
         if self._quiet_accesses > _FEEDS_BEFORE_WATCHING and self.watch is None:
@@ -414,7 +456,7 @@ class Core:
     def _write_core(self, uc: Any, offset: int, size: int, value: int, data: object) -> None:
         if self.steps_back():
             return
-        self._account(0xE000_0000 + offset, writes=True)
+        self._account(0xE000_0000 + offset, once=True)
         self.system.write(offset, size, value)
         if self.system.reset_requested:
             self.finish(Stop.RESET)

@@ -50,6 +50,8 @@ class FlashPort:
         """Loads looked at so far."""
         self._landed: tuple[Cells, int, bytes] | None = None
         self._boot_watch = _BootWatch.OFF
+        self._is_closed = False
+        """Fetches are looked at because read-out protection has closed the flash."""
         self._known_sick: set[tuple[int, int]] = set()
         self._new_poison = False
         self._operations_seen = len(self._flash.flash.operations)
@@ -82,7 +84,8 @@ class FlashPort:
     @property
     def wants_a_pause(self) -> bool:
         """Whether the core should stop at the next good moment, for :meth:`pause`."""
-        return self._new_poison or self._boot_watch is _BootWatch.WANTED
+        closes = self._flash.flash.intrusion and not self._is_closed
+        return self._new_poison or self._boot_watch is _BootWatch.WANTED or closes
 
     def pause(self) -> None:
         """Add the hooks that became necessary; only while the core stands still."""
@@ -91,6 +94,12 @@ class FlashPort:
             start = self._chip.banks[0].start
             end = self.app_starts[0] - 1
             self._core.uc.hook_add(u.UC_HOOK_BLOCK, self._on_boot_block, None, start, end)
+        if self._flash.flash.intrusion and not self._is_closed:
+            self._is_closed = True
+            for bank in self._chip.banks:
+                self._core.uc.hook_add(
+                    u.UC_HOOK_BLOCK, self._on_closed_fetch, None, bank.start, bank.end - 1
+                )
         if self._new_poison:
             self._new_poison = False
             self._hook_sick_words()
@@ -223,6 +232,10 @@ class FlashPort:
 
     def _on_sick_fetch(self, uc: Any, address: int, size: int, data: object) -> None:
         if self._is_sick(address) and self._flash.sense(address) is Word.POISONED:
+            self._core.bus_fault(Cfsr.IBUSERR, None)
+
+    def _on_closed_fetch(self, uc: Any, address: int, size: int, data: object) -> None:
+        if self._core.stop is None:
             self._core.bus_fault(Cfsr.IBUSERR, None)
 
     def report_fetch(self, address: int) -> None:

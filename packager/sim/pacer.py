@@ -18,28 +18,33 @@ _LOOK_EVERY = 0.025
 
 
 class Pacer:
-    """Watches one core from a thread of its own."""
+    """Watches one core while it runs; one thread looks at all of them."""
 
     def __init__(self, events: Callable[[], int], stop: Callable[[], None]) -> None:
         self._events = events
         self._stop = stop
         self._lock = threading.Lock()
-        self._over = threading.Event()
         self._runs = False
-        self._used = _processor_time_of_this_thread()
+        self._thread = -1
+        self._used: Callable[[], float] = time.process_time
+        self._seen = 0
+        self._since = self._silent_since = 0.0
+        self._limit = FIRST_SILENCE
         self.asked = False
         """True from the request to stop until the next run; callbacks with effects step back."""
         self.silence = 0.0
         """Processor seconds without a callback so far."""
-        self._thread = threading.Thread(target=self._watch, name="virtual core pacer", daemon=True)
 
     def __enter__(self) -> Pacer:
-        self._thread.start()
+        if self._thread != threading.get_ident():
+            self._thread = threading.get_ident()
+            self._used = _processor_time_of_this_thread()
+        self._note_activity()
+        _WATCHER.add(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
+        _WATCHER.remove(self)
 
     def begin(self) -> None:
         """Let the emulator run."""
@@ -51,22 +56,67 @@ class Pacer:
         with self._lock:
             self._runs = False
 
+    def _note_activity(self) -> None:
+        self._seen, now = self._events(), self._used()
+        self._since = self._silent_since = now
+        self._limit, self.silence = FIRST_SILENCE, 0.0
+
+    def look(self) -> None:
+        """See whether the core has been silent for too long; called by the watching thread."""
+        with self._lock:
+            if not self._runs:
+                return
+            if self._events() != self._seen:
+                self._note_activity()
+            now = self._used()
+            self.silence = now - self._silent_since
+            if now - self._since >= self._limit:
+                self.asked = True
+                if self._events() == self._seen:
+                    self._stop()
+                    self._since, self._limit = now, min(2 * self._limit, LONGEST_SILENCE)
+                else:
+                    self.asked = False
+
+
+class _Watcher:
+    """The thread that looks; it sleeps while no core runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pacers: list[Pacer] = []
+        self._busy = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, pacer: Pacer) -> None:
+        """Look at a core from now on."""
+        with self._lock:
+            self._pacers.append(pacer)
+            self._busy.set()
+            if self._thread is None or not self._thread.is_alive():  # or it did not live a fork
+                self._thread = threading.Thread(
+                    target=self._watch, name="virtual core pacer", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, pacer: Pacer) -> None:
+        """Look at it no more."""
+        with self._lock:
+            self._pacers.remove(pacer)
+
     def _watch(self) -> None:
-        events, since, limit = self._events(), self._used(), FIRST_SILENCE
-        silent_since = since
-        while not self._over.wait(_LOOK_EVERY):
+        while True:
+            self._busy.wait()
+            time.sleep(_LOOK_EVERY)
             with self._lock:
-                now = self._used()
-                if self._events() != events:
-                    events, since, silent_since, limit = self._events(), now, now, FIRST_SILENCE
-                self.silence = now - silent_since
-                if self._runs and now - since >= limit:
-                    self.asked = True
-                    if self._events() == events:
-                        self._stop()
-                        since, limit = now, min(2 * limit, LONGEST_SILENCE)
-                    else:
-                        self.asked = False
+                pacers = list(self._pacers)
+                if not pacers:
+                    self._busy.clear()
+            for pacer in pacers:
+                pacer.look()
+
+
+_WATCHER = _Watcher()
 
 
 def _processor_time_of_this_thread() -> Callable[[], float]:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from packager.chip import DEV_ID
 from packager.errors import SimulationFault
-from packager.sim import flash_registers
+from packager.sim import flash_registers, otg, otg_bringup
 from packager.sim.clock import Clock
 from packager.sim.flash_registers import FlashRegisters
+from packager.sim.otg import Otg
+from packager.sim.pins import Pins
 from packager.sim.watchdog import Watchdog
+from packager.sim.wire import Wire
 
 RCC, PWR, IWDG, RTC = 0x5802_4400, 0x5802_4800, 0x5800_4800, 0x5800_4000
 USARTS = {0x4001_1000: "USART1", 0x4000_4400: "USART2", 0x4000_4800: "USART3"}
@@ -23,12 +26,23 @@ _GPIO, _GPIO_END = 0x5802_0000, 0x5802_2C00
 
 RCC_CR, RCC_CFGR, RCC_BDCR, RCC_CSR, RCC_RSR = (RCC + at for at in (0x00, 0x10, 0x70, 0x74, 0xD0))
 RCC_C1_RSR = RCC + 0x130
-RCC_AHB1ENR, RCC_APB1LENR = RCC + 0xD8, RCC + 0xE8
-RCC_APB1HENR = RCC + 0xEC
+RCC_AHB1RSTR, RCC_AHB4RSTR, RCC_APB1HRSTR = RCC + 0x80, RCC + 0x88, RCC + 0x94
+RCC_AHB1ENR, RCC_AHB4ENR, RCC_APB1LENR = RCC + 0xD8, RCC + 0xE0, RCC + 0xE8
+RCC_APB1HENR, RCC_APB4ENR = RCC + 0xEC, RCC + 0xF4
 PWR_CR1, PWR_CSR1, PWR_CR2, PWR_CR3, PWR_D3CR = (PWR + at for at in (0x00, 0x04, 0x08, 0x0C, 0x18))
-CRS_CR = 0x4000_8400
+CRS_CR, CRS_CFGR = 0x4000_8400, 0x4000_8404
 RTC_BACKUP = range(RTC + 0x50, RTC + 0xD0)
 _DBP = 1 << 8
+_RTCAPBEN, _USB2OTGFS = 16, 27
+_HSI48ON, _HSI48RDY = 1 << 12, 1 << 13
+_HSI48_SECONDS = 4e-6
+_CRS_CFGR_RESET = 0x2022_BB7F
+_MODER, _OSPEEDR, _PUPDR, _IDR, _ODR, _BSRR = 0x00, 0x08, 0x0C, 0x10, 0x14, 0x18
+_GPIO_RESET: dict[int, dict[int, int]] = {
+    0: {_MODER: 0xABFF_FFFF, _OSPEEDR: 0x0C00_0000, _PUPDR: 0x6400_0000},
+    1: {_MODER: 0xFFFF_FEBF, _OSPEEDR: 0x0000_00C0, _PUPDR: 0x0000_0100},
+    **{port: {_MODER: 0xFFFF_FFFF} for port in range(2, 11)},
+}
 _PVD_VOLTS = (1.95, 2.10, 2.25, 2.40, 2.55, 2.70, 2.85)
 _RMVF = 1 << 16
 
@@ -50,7 +64,7 @@ _STORAGE = (
     _Block("SYSCFG", 0x5800_0400, 0x400),
     _Block("RTC", RTC, 0x100),
     _Block("CRS", 0x4000_8400, 0x10),
-    _Block("OTG_FS", 0x4008_0000, 0x1_0000),
+    _Block("OTG_FS", otg.BASE, otg.SIZE),
     _Block("OTG_HS", 0x4004_0000, 0x1_0000),
     _Block("AXI interconnect", 0x5100_0000, 0x10_0000),
     _Block("DBGMCU", DBGMCU, 0x100),
@@ -64,6 +78,7 @@ class ResetCause:
     POWER_ON = 0x00FE_0000
     SOFTWARE = 1 << 24 | 1 << 22 | 1 << 17
     WATCHDOG = 1 << 26 | 1 << 22 | 1 << 17
+    PIN = 1 << 22 | 1 << 17
 
 
 class Peripherals:
@@ -77,12 +92,18 @@ class Peripherals:
         """VDD at a virtual time, for the voltage detector."""
         self.uart = bytearray()
         self.on_text: Callable[[], None] = lambda: None
+        self.pins = Pins()
+        """Levels from outside."""
+        self.otg = Otg(clock)
+        self.otg.has_48_mhz = lambda: otg_bringup.has_48_mhz(self.peek)
+        self.wire = Wire(clock, self.otg, lambda: otg_bringup.missing(self.otg, self.peek))
         self._revision = revision
         self._registers: dict[int, int] = {}
         self._backup: dict[int, int] = {}
         self._power_register_written = False
         self.power_register_locked = False
         self._reset_cause = 0
+        self._hsi48_ready_at = 0.0
         self.power_on(watchdog_runs=False)
 
     # -- reset ------------------------------------------------------------------------------------
@@ -101,19 +122,22 @@ class Peripherals:
         self._registers = {
             RCC_CR: 0xC025,
             RCC_C1_RSR: 0,
+            RCC_APB4ENR: 1 << _RTCAPBEN,
             PWR_CR1: 0xF000_C000,
             PWR_CR3: supply if self._power_register_written else 0x6,
             PWR_D3CR: 0x6000,
-            _GPIO: 0xABFF_FFFF,
-            _GPIO + 0x400: 0xFFFF_FEBF,
+            CRS_CFGR: _CRS_CFGR_RESET,
         }
+        self._reset_ports(0x7FF)
+        self.otg.reset()
+        self.wire.power_on()
         self.watchdog.reset(running=watchdog_runs)
         self._watchdog_changed()
 
     def rom_leaves(self, *, locks_power_register: bool) -> None:
         """Take the state the ROM's leave hands over: USB, HSI48 and CRS run (AN2606)."""
         self._registers[RCC_CR] = 0xC025 | 3 << 12
-        self._registers[RCC_AHB1ENR] = 1 << 27
+        self._registers[RCC_AHB1ENR] = 1 << _USB2OTGFS
         self._registers[RCC_APB1HENR] = 1 << 1
         self._registers[CRS_CR] = 0x2060
         self._registers[PWR_CR3] = 0x0500_0006
@@ -127,14 +151,33 @@ class Peripherals:
         """Tell whether ``bit`` of a storage register is set."""
         return bool(self._registers.get(address, 0) >> bit & 1)
 
+    def forget_backup(self) -> None:
+        """Lose the backup registers: no power, or read-out protection was left."""
+        self._backup.clear()
+
+    def _reset_ports(self, ports: int) -> None:
+        for port in range(11):
+            if ports >> port & 1:
+                base = _GPIO + 0x400 * port
+                for at in range(base, base + 0x30, 4):
+                    self._registers.pop(at, None)
+                self._registers.update({base + at: v for at, v in _GPIO_RESET[port].items()})
+
     # -- access -----------------------------------------------------------------------------------
+
+    def pops(self, address: int) -> bool:
+        """Tell whether a read takes something away, so that it must not be done twice."""
+        return otg.BASE <= address < otg.BASE + otg.SIZE and Otg.pops(address - otg.BASE)
 
     def read(self, address: int, size: int) -> int:
         """Read a register."""
         if flash_registers.BASE <= address < flash_registers.BASE + 0x200:
             return self.flash.read(address - flash_registers.BASE, size)
+        if otg.BASE <= address < otg.BASE + otg.SIZE:
+            clocked = self.enabled(RCC_AHB1ENR, _USB2OTGFS)
+            return self.otg.read(address - otg.BASE, size) if clocked else 0
         word = address & ~3
-        value = self._read_word(word)
+        value = self.peek(word)
         return value >> 8 * (address - word) & (1 << 8 * size) - 1
 
     def write(self, address: int, size: int, value: int) -> None:
@@ -142,20 +185,36 @@ class Peripherals:
         if flash_registers.BASE <= address < flash_registers.BASE + 0x200:
             self.flash.write(address - flash_registers.BASE, size, value)
             return
+        if otg.BASE <= address < otg.BASE + otg.SIZE:
+            self._write_otg(address - otg.BASE, size, value)
+            return
         word = address & ~3
         if size < 4:
             shift = 8 * (address - word)
             mask = (1 << 8 * size) - 1 << shift
             value = self._registers.get(word, 0) & ~mask | value << shift & mask
-        self._write_word(word, value)
+        if word == PWR_CR3:
+            self._write_supply(value, takes_low_byte=address == word)
+        else:
+            self._write_word(word, value)
 
-    def _read_word(self, address: int) -> int:
+    def _write_otg(self, offset: int, size: int, value: int) -> None:
+        self.otg.is_touched = True
+        if self.enabled(RCC_AHB1ENR, _USB2OTGFS):
+            self.otg.write(offset, size, value)
+        self.wire.disturb()
+
+    def peek(self, address: int) -> int:
+        """Return what a read of a word gives, without any effect."""
         if IWDG <= address < IWDG + 0x20:
             return self.watchdog.read(address - IWDG)
         self._must_be_known(address)
         stored = self._registers.get(address, 0)
         if address in (RCC_RSR, RCC_C1_RSR):
             return self._reset_cause
+        if address == RCC_CR:
+            ready = stored & _HSI48ON and self.clock.now >= self._hsi48_ready_at
+            return _rcc_cr(stored) & ~_HSI48RDY | (_HSI48RDY if ready else 0)
         if address in _DERIVED:
             return _DERIVED[address](stored)
         if address == PWR_CSR1:
@@ -163,10 +222,21 @@ class Peripherals:
         if address == DBGMCU:
             return self._revision << 16 | 0x6000 | DEV_ID
         if address in RTC_BACKUP:
-            return self._backup.get(address, 0)
+            return self._backup.get(address, 0) if self.enabled(RCC_APB4ENR, _RTCAPBEN) else 0
         if address & ~0x3FF in USARTS:
             return _usart(address & 0x3FF, stored)
+        if _GPIO <= address < _GPIO_END and address & 0x3FF == _IDR:
+            return self._read_port(address & ~0x3FF)
         return stored
+
+    def _read_port(self, base: int) -> int:
+        port = (base - _GPIO) // 0x400
+        if not self.enabled(RCC_AHB4ENR, port):
+            return 0
+        read = self._registers.get
+        return self.pins.input_word(
+            port, read(base, 0), read(base + _PUPDR, 0), read(base + _ODR, 0)
+        )
 
     def _write_word(self, address: int, value: int) -> None:
         if IWDG <= address < IWDG + 0x20:
@@ -177,27 +247,48 @@ class Peripherals:
         if address in (RCC_RSR, RCC_C1_RSR):
             self._reset_cause &= 0 if value & _RMVF else ~0
         elif address in RTC_BACKUP:
-            if self._registers.get(PWR_CR1, 0) & _DBP:
+            writable = self._registers.get(PWR_CR1, 0) & _DBP
+            if writable and self.enabled(RCC_APB4ENR, _RTCAPBEN):
                 self._backup[address] = value
-        elif address == PWR_CR3:
-            self._write_supply(value)
         elif address & ~0x3FF in USARTS and address & 0x3FF == 0x28:
             self.uart.append(value & 0xFF)
             self.on_text()
-        elif _GPIO <= address < _GPIO_END and address & 0x3FF == 0x18:
-            port = (address & ~0x3FF) + 0x14
+        elif _GPIO <= address < _GPIO_END and address & 0x3FF == _BSRR:
+            port = (address & ~0x3FF) + _ODR
             output = self._registers.get(port, 0)
             self._registers[port] = (output | value & 0xFFFF) & ~(value >> 16 & ~value & 0xFFFF)
         else:
+            self._note_clocks(address, value)
             self._registers[address] = value
 
-    def _write_supply(self, value: int) -> None:
+    def _note_clocks(self, address: int, value: int) -> None:
+        """What RCC does besides storing: oscillators that start, peripherals that are reset."""
+        self.otg.changed = True
+        if address == RCC_CR and value & ~self._registers.get(RCC_CR, 0) & _HSI48ON:
+            self._hsi48_ready_at = self.clock.now + _HSI48_SECONDS
+        elif address == RCC_AHB1RSTR and value >> _USB2OTGFS & 1:
+            self.otg.reset()
+        elif address == RCC_AHB4RSTR:
+            self._reset_ports(value)
+        elif address == RCC_APB1HRSTR and value >> 1 & 1:
+            self._registers.update({CRS_CR: 0, CRS_CFGR: _CRS_CFGR_RESET})
+
+    def _write_supply(self, value: int, *, takes_low_byte: bool) -> None:
         """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""
         if self.power_register_locked:
             return
-        old = self._registers.get(PWR_CR3, 0)
-        low = old & 0xFF if self._power_register_written else value & 0xFF
-        self._power_register_written = True
+        self.otg.changed = True
+        low = self._registers.get(PWR_CR3, 0) & 0xFF
+        if takes_low_byte and not self._power_register_written:
+            low = value & 0xFF
+            self._power_register_written = True
+            if not low & 3:
+                raise SimulationFault(
+                    "PWR_CR3",
+                    f"0x{low:02X} in its low byte switches the core's supply off",
+                    "expected LDOEN or BYPASS to stay set",
+                    "write the byte with USB33DEN only, or keep the others",
+                )
         self._registers[PWR_CR3] = value & ~0xFF | low
 
     def _supply_is_low(self) -> bool:

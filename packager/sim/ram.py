@@ -41,3 +41,17 @@ class Rams:
                 at = address - span.start
                 return bytes(self.buffers[span.start][at : at + size])
         return None
+
+    def write(self, address: int, data: bytes) -> bool:
+        """Put ``data`` at ``address``; False if that is not wholly in one RAM."""
+        for span in self.spans:
+            if span.contains(address, len(data)):
+                at = address - span.start
+                self.buffers[span.start][at : at + len(data)] = data
+                return True
+        return False
+
+    def wipe(self, start: int) -> None:
+        """Zero the RAM that starts at ``start``, if the chip has it."""
+        if start in self.buffers:
+            self.buffers[start][:] = bytes(len(self.buffers[start]))

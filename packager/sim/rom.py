@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from packager.chip import FLASH_WORD, SECTOR_SIZE
@@ -26,35 +25,14 @@ from packager.sim.cells import Word
 from packager.sim.flash import Flash
 from packager.sim.operations import Cut, PowerCut
 from packager.sim.options import RDP_LEVEL_0, OptionBytes
+from packager.sim.usb import Descriptors, Gone, Hung, Stall, UsbFailure, UsbTiming
+
+__all__ = ["Gone", "Hung", "RomDfu", "Stall", "UsbFailure", "UsbTiming"]
 
 SYSTEM_MEMORY = range(0x1FF0_0000, 0x1FF2_0000)
 OPTION_BLOCK = 0x5200_201C
 OPTION_BLOCK_SIZE = 0x134
 _MAX_TRANSFER = 2048
-
-
-class UsbFailure(Exception):
-    """The transfer did not succeed."""
-
-
-class Stall(UsbFailure):
-    """The device refuses the request (EPIPE on the host)."""
-
-
-class Gone(UsbFailure):
-    """The device is no longer on the bus (ENODEV on the host)."""
-
-
-class Hung(UsbFailure):
-    """The device does not answer any more (a timeout on the host)."""
-
-
-@dataclass(frozen=True)
-class UsbTiming:
-    """Virtual seconds a control transfer takes: 1 KiB is read in 4 to 5 ms."""
-
-    request: float = 0.0005
-    byte: float = 4e-6
 
 
 class _Life(Enum):
@@ -107,6 +85,11 @@ class RomDfu:
     def is_on_bus(self) -> bool:
         """Tell whether the host still sees the device (it does when the device hangs)."""
         return self._life is not _Life.GONE
+
+    @property
+    def descriptors(self) -> Descriptors:
+        """What it said when it was enumerated."""
+        return Descriptors(about.device_descriptor(), about.configuration_descriptor())
 
     def drop(self) -> None:
         """Leave the bus for good: unplugged, reset or left."""

@@ -87,6 +87,11 @@ class SystemControl:
         return ((self.registers.get(SYST_RVR, 0) & 0xFF_FFFF) + 1) / CORE_HZ
 
     @property
+    def tick_seconds(self) -> float:
+        """Seconds from tick to tick while it counts, whether it interrupts or not."""
+        return self.systick_period if self.systick_control & 1 else float("inf")
+
+    @property
     def next_tick(self) -> float:
         """When SysTick interrupts next; never if it is off or its interrupt is."""
         if self.systick_control & 3 != 3:

@@ -8,33 +8,25 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import usb.backend
 import usb.core
 
-from packager.sim import rom_descriptors as about
-from packager.sim.rom import Gone, Hung, RomDfu, Stall
+from packager.sim.usb import Gone, Hung, Socket, Stall, UsbDevice
 
 _PIPE = (-9, errno.EPIPE)
 _NO_DEVICE = (-4, errno.ENODEV)
 _TIMEOUT = (-7, errno.ETIMEDOUT)
 _FULL_SPEED = 2
-
-
-class Socket(Protocol):
-    """Whatever may have a DFU device on the bus: a board."""
-
-    @property
-    def rom(self) -> RomDfu | None:
-        """The device while it is on the bus."""
+_INTERFACE = 4
 
 
 @dataclass
 class _Device:
-    """One enumeration of one device; it stays dead once its ROM left."""
+    """One enumeration of one device; it stays dead once it left."""
 
-    rom: RomDfu
+    usb: UsbDevice
     bus: int
     ports: tuple[int, ...]
     address: int
@@ -56,6 +48,14 @@ class _Fields:
         return self
 
 
+def _split(configuration: bytes) -> Iterator[bytes]:
+    """Yield the descriptors of a configuration one by one."""
+    at = 0
+    while at + 2 <= len(configuration) and configuration[at] >= 2:
+        yield configuration[at : at + configuration[at]]
+        at += configuration[at]
+
+
 class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
     """USB bus 1 with a board on each port, counted from 1 in the order given."""
 
@@ -70,13 +70,13 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
     def enumerate_devices(self) -> Iterator[_Device]:
         """Yield the devices that are on the bus now."""
         for port, board in enumerate(self._boards, start=1):
-            rom = board.rom
-            if rom is None or not rom.is_on_bus:
+            usb_device = board.device
+            if usb_device is None:
                 continue
             device = self._devices.get(port)
-            if device is None or device.rom is not rom:
+            if device is None or device.usb is not usb_device:
                 self._addresses += 1
-                device = _Device(rom, self._bus, (port,), self._addresses)
+                device = _Device(usb_device, self._bus, (port,), self._addresses)
                 self._devices[port] = device
             yield device
 
@@ -90,7 +90,7 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
             "bLength bDescriptorType bcdUSB bDeviceClass bDeviceSubClass bDeviceProtocol"
             " bMaxPacketSize0 idVendor idProduct bcdDevice iManufacturer iProduct iSerialNumber"
             " bNumConfigurations",
-            about.device_descriptor(),
+            dev.usb.descriptors.device,
         )
         found.address, found.bus, found.speed = dev.address, dev.bus, _FULL_SPEED
         found.port_number, found.port_numbers = dev.ports[-1], dev.ports
@@ -103,19 +103,25 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
         return _Fields().take(
             "bLength bDescriptorType wTotalLength bNumInterfaces bConfigurationValue"
             " iConfiguration bmAttributes bMaxPower",
-            about.configuration_descriptor(),
+            dev.usb.descriptors.configuration,
         )
 
     def get_interface_descriptor(self, dev: _Device, intf: int, alt: int, config: int) -> Any:
-        """Return one alternate setting; the last one carries the functional descriptor."""
-        if config != 0 or intf != 0 or alt >= len(about.ALT_NAMES):
+        """Return one alternate setting, with the descriptors that follow it."""
+        found: list[bytes] = []
+        if config == 0:
+            for raw in _split(dev.usb.descriptors.configuration):
+                if raw[1] == _INTERFACE and found:
+                    break
+                if found or (raw[1] == _INTERFACE and (raw[2], raw[3]) == (intf, alt)):
+                    found.append(raw)
+        if not found:
             raise IndexError(alt)
-        last = alt == len(about.ALT_NAMES) - 1
-        fields = _Fields(list(about.FUNCTIONAL_DESCRIPTOR) if last else [])
+        fields = _Fields(list(b"".join(found[1:])))
         return fields.take(
             "bLength bDescriptorType bInterfaceNumber bAlternateSetting bNumEndpoints"
             " bInterfaceClass bInterfaceSubClass bInterfaceProtocol iInterface",
-            about.interface_descriptor(alt),
+            found[0],
         )
 
     def get_endpoint_descriptor(
@@ -128,7 +134,7 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
 
     def open_device(self, dev: _Device) -> _Device:
         """Open a device that is still on the bus."""
-        if not dev.rom.is_on_bus:
+        if not dev.usb.is_on_bus:
             raise usb.core.USBError("No such device (it may have been disconnected)", *_NO_DEVICE)
         return dev
 
@@ -155,7 +161,7 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
 
     def reset_device(self, dev_handle: _Device) -> None:
         """Reset the port."""
-        dev_handle.rom.reset()
+        dev_handle.usb.reset()
 
     def clear_halt(self, dev_handle: _Device, ep: int) -> None:
         """Endpoint 0 does not halt."""
@@ -204,10 +210,10 @@ class VirtualUsb(usb.backend.IBackend):  # type: ignore[misc]
         data: bytes | int,
         timeout: int | None,
     ) -> bytes:
-        clock = device.rom.clock
+        clock = device.usb.clock
         begin = clock.now
         try:
-            answer = device.rom.control(request_type, request, value, index, data)
+            answer = device.usb.control(request_type, request, value, index, data)
         except Stall as stall:
             raise usb.core.USBError("Pipe error", *_PIPE) from stall
         except Gone as gone:

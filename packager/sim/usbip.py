@@ -19,11 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 from packager.errors import PackagerError
-from packager.sim import rom_descriptors as about
-from packager.sim.rom import Gone, Hung, RomDfu, Stall
+from packager.sim.usb import Gone, Hung, Socket, Stall, UsbDevice
 
 VERSION = 0x0111
 BUS_ID = "1-1"
@@ -126,19 +124,20 @@ def parse_command(raw: bytes) -> Submit | Unlink:
     return Submit(sequence, device_id, direction == 1, endpoint, size, setup)
 
 
-def device_list(present: bool) -> bytes:
+def device_list(device: UsbDevice | None) -> bytes:
     """Return the answer to DEVICE_LIST."""
     head = _OPERATION.pack(VERSION, OpCode.DEVICE_LIST & 0x7FFF, OpStatus.OK)
-    if not present:
+    if device is None:
         return head + bytes(4)
-    number, interface = (1).to_bytes(4, "big"), about.interface_descriptor(0)[5:8] + b"\0"
-    return head + number + _device() + interface
+    configuration = device.descriptors.configuration
+    interface = configuration[configuration[0] :][5:8] + b"\0"
+    return head + (1).to_bytes(4, "big") + _device(device) + interface
 
 
-def import_reply(status: OpStatus) -> bytes:
-    """Return the answer to IMPORT."""
+def import_reply(status: OpStatus, device: UsbDevice | None = None) -> bytes:
+    """Return the answer to IMPORT, with the device if it succeeds."""
     head = _OPERATION.pack(VERSION, OpCode.IMPORT & 0x7FFF, status)
-    return head + (_device() if status is OpStatus.OK else b"")
+    return head + (b"" if device is None or status is not OpStatus.OK else _device(device))
 
 
 def submit_reply(sequence: int, status: int, actual: int, data: bytes = b"") -> bytes:
@@ -151,8 +150,8 @@ def unlink_reply(sequence: int, status: int) -> bytes:
     return _UNLINK_REPLY.pack(_Code.UNLINK_REPLY, sequence, 0, 0, 0, status)
 
 
-def _device() -> bytes:
-    raw = about.device_descriptor()
+def _device(device: UsbDevice) -> bytes:
+    raw = device.descriptors.device
     vendor, product, release = struct.unpack_from("<HHH", raw, 8)
     path = f"/sys/devices/platform/splitflash/usb{BUS}/{BUS_ID}".encode()
     numbers = BUS, DEVICE, _FULL_SPEED, vendor, product, release
@@ -160,20 +159,12 @@ def _device() -> bytes:
     return _DEVICE.pack(path, BUS_ID.encode(), *numbers, *classes, 1, raw[17], 1)
 
 
-class Plug(Protocol):
-    """Whatever may have a DFU device on the bus: a board."""
-
-    @property
-    def rom(self) -> RomDfu | None:
-        """The device while it is on the bus."""
-
-
 class UsbipServer:
     """Serves one board; :meth:`serve` runs until the device left the bus."""
 
     def __init__(
         self,
-        board: Plug,
+        board: Socket,
         report: Callable[[str], None],
         on_detach: Callable[[], None],
         now: Callable[[], float] | None = None,
@@ -239,34 +230,34 @@ class UsbipServer:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             operation = parse_operation(await reader.readexactly(_OPERATION.size))
             if operation is OpCode.DEVICE_LIST:
-                writer.write(device_list(self._board.rom is not None))
+                writer.write(device_list(self._board.device))
                 await writer.drain()
                 return
             wanted = await reader.readexactly(_BUS_ID_SIZE)
-        rom = self._board.rom
+        device = self._board.device
         status = OpStatus.OK
-        if rom is None or wanted.split(b"\0")[0] != BUS_ID.encode():
+        if device is None or wanted.split(b"\0")[0] != BUS_ID.encode():
             status = OpStatus.NO_DEVICE
         elif self._imported:
             status = OpStatus.DEVICE_BUSY
-        writer.write(import_reply(status))
+        writer.write(import_reply(status, device))
         await writer.drain()
-        if rom is not None and status is OpStatus.OK:
-            await self._imported_by_peer(rom, reader, writer)
+        if device is not None and status is OpStatus.OK:
+            await self._imported_by_peer(device, reader, writer)
 
     async def _imported_by_peer(
-        self, rom: RomDfu, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, device: UsbDevice, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._imported = True
         wire: socket.socket = writer.get_extra_info("socket")
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a host may crash unnoticed
-        rom.reset()  # what a hub does to a device that was plugged in
+        device.reset()  # what a hub does to a device that was plugged in
         self._report("attached")
         try:
-            await _Urbs(rom, self._now, reader, writer).run()
+            await _Urbs(device, self._now, reader, writer).run()
         finally:
             self._imported = False
-            if rom.is_on_bus:
+            if device.is_on_bus:
                 self._report("detached")
                 self._on_detach()
             else:
@@ -278,12 +269,12 @@ class _Urbs:
 
     def __init__(
         self,
-        rom: RomDfu,
+        device: UsbDevice,
         now: Callable[[], float],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._rom = rom
+        self._device = device
         self._now = now
         self._last = now()
         self._reader = reader
@@ -293,7 +284,7 @@ class _Urbs:
 
     async def run(self) -> None:
         """Answer until the peer or the device goes."""
-        while self._rom.is_on_bus:
+        while self._device.is_on_bus:
             command = parse_command(await self._reader.readexactly(COMMAND_SIZE))
             if isinstance(command, Unlink):
                 self._writer.write(self._unlink(command))
@@ -333,15 +324,17 @@ class _Urbs:
     def _control(self, command: Submit, data: bytes) -> bytes:
         kind, request, value, index, length = _SETUP.unpack(command.setup)
         now = self._now()
-        self._rom.clock.sleep(max(0.0, now - self._last))
+        self._device.clock.sleep(max(0.0, now - self._last))
         self._last = now
         if (kind, request) == _SET_ADDRESS:
             return b""  # the host's end of the cable has numbered the device already
         if (kind, request, value) == _PORT_RESET:
-            self._rom.reset()
+            self._device.reset()
             return b""
         incoming = bool(kind & 0x80)
         if incoming != command.incoming and length:
             raise Stall
         wanted = min(length, command.size)
-        return self._rom.control(kind, request, value, index, wanted if incoming else data[:wanted])
+        return self._device.control(
+            kind, request, value, index, wanted if incoming else data[:wanted]
+        )
