@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from packager import crypto
+from packager.door import door_fields
 from packager.errors import FormatError, RefusedError
 from packager.files import SECRET_MODE, write_atomic
 from packager.format import DIGEST_SIZE, pad_to_flash_word
@@ -116,6 +117,7 @@ def check_loader(loader: LoaderFile, layout: Layout) -> None:
         ("recovery", info.recovery, layout.recovery),
         ("supply threshold", info.supply_level, layout.supply_level),
         ("result_record", info.result_record, layout.result_record),
+        *((name, getattr(info, name), value) for name, value in door_fields(layout).items()),
     ]
     for name, found, wanted in expectations:
         if found != wanted:

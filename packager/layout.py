@@ -141,6 +141,19 @@ def read_layout(path: Path) -> tuple[Layout, Draft]:
         supply_mv=values["supply_mv"],
         result_record=values["result_record"],
         security_counter=values["security_counter"],
+        entry=Entry(
+            pin=values["entry.pin"],
+            pin_is_high=values["entry.pin_level"],
+            double_reset=values["entry.double_reset"],
+            watchdog_resets=values["entry.watchdog_resets"],
+        ),
+        usb=Usb(
+            vid=values["usb.vid"],
+            pid=values["usb.pid"],
+            manufacturer=values["usb.manufacturer"],
+            product=values["usb.product"],
+            option_bytes_are_readable=values["usb.option_bytes_alt"],
+        ),
     )
     return layout, draft
 
@@ -264,8 +277,64 @@ def recovery_works_at_this_rdp(draft: Draft) -> Iterator[Problem]:
             "rdp",
             f"level {rdp} together with 'recovery: rom'",
             "at level 1 and 2 the ROM bootloader neither reads nor writes flash",
-            "set rdp: 0, or recovery: none and let the application write staging",
+            "set recovery: dfu, which works at every level",
         )
+
+
+def own_dfu_opens_without_the_application(draft: Draft) -> Iterator[Problem]:
+    """An application that crashes cannot ask for it, and must stay replaceable."""
+    if draft.values.get("recovery") != Recovery.DFU:
+        return
+    keys = ("entry.pin", "entry.double_reset", "entry.watchdog_resets")
+    if all(key in draft.values and not draft.values[key] for key in keys):
+        yield Problem(
+            "recovery",
+            "dfu without an entry that the application has no part in",
+            "an application that starts and then hangs could never be replaced",
+            "add for example entry: {double_reset: true, watchdog_resets: 3}",
+        )
+
+
+def entry_and_usb_need_the_own_dfu(draft: Draft) -> Iterator[Problem]:
+    """They would have no effect, and somebody believes they have."""
+    recovery = draft.values.get("recovery")
+    if recovery is None or recovery == Recovery.DFU:
+        return
+    for key in ("entry", "usb"):
+        if key in draft.places:
+            yield Problem(
+                key,
+                f"written beside 'recovery: {recovery.name.lower()}'",
+                "only the loader's own DFU uses it",
+                f"set recovery: dfu, or remove '{key}:'",
+            )
+
+
+def entry_pin_is_free(draft: Draft) -> Iterator[Problem]:
+    """USB and the debugger hold these pins themselves."""
+    pin = draft.values.get("entry.pin")
+    if pin in _TAKEN_PINS:
+        yield Problem(
+            "entry.pin",
+            f"P{pin[0]}{pin[1]} is {_TAKEN_PINS[pin]}",
+            "expected a pin that nothing else drives at reset",
+            "use another",
+        )
+    if "entry.pin_level" in draft.places and "entry.pin" not in draft.places:
+        yield Problem(
+            "entry.pin_level",
+            "written without 'pin'",
+            "which pin has it",
+            "add 'pin:' or remove it",
+        )
+
+
+_TAKEN_PINS = {
+    ("A", 11): "USB D-",
+    ("A", 12): "USB D+",
+    ("A", 13): "SWDIO",
+    ("A", 14): "SWCLK",
+}
 
 
 def result_record_is_in_ram_the_loader_leaves_alone(draft: Draft) -> Iterator[Problem]:
@@ -295,6 +364,9 @@ RULES: tuple[Rule, ...] = (
     app_area_has_at_most_32_sectors,
     staging_holds_an_update,
     recovery_works_at_this_rdp,
+    own_dfu_opens_without_the_application,
+    entry_and_usb_need_the_own_dfu,
+    entry_pin_is_free,
     result_record_is_in_ram_the_loader_leaves_alone,
 )
 """Every rule of a layout, named as the sentence it enforces."""

@@ -161,6 +161,8 @@ def _read_mapping(
     for name, key in keys.items():
         if name in mapping:
             _read_value(draft, f"{prefix}{name}", mapping[name], key)
+        elif isinstance(key, Section) and not key.is_required:
+            _read_mapping(draft, f"{prefix}{name}.", CommentedMap(), key.keys)
         elif isinstance(key, Section) or (isinstance(key, Key) and key.default is REQUIRED):
             draft.problems.append(Problem(f"{prefix}{name}", "missing", "", f"add '{name}:'"))
         elif isinstance(key, Key):

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from packager.format import BootCheck, Recovery
-from packager.layout_kinds import Kind, area, chip_kind, choice, level, number, text
+from packager.layout_kinds import (
+    Kind,
+    area,
+    chip_kind,
+    choice,
+    level,
+    number,
+    pin,
+    switch,
+    text,
+)
 
 NAME = r"[a-z][a-z0-9_]{0,31}"
 """What a name of the user's own looks like."""
@@ -31,10 +41,15 @@ class Key(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Keys below a key."""
+    """Keys below a key; it may be left out if every one of them may."""
 
     keys: Mapping[str, Key]
     doc: str
+
+    @property
+    def is_required(self) -> bool:
+        """True if one of its keys has no default."""
+        return any(key.default is REQUIRED for key in self.keys.values())
 
 
 class Named(NamedTuple):
@@ -103,10 +118,63 @@ KEYS: dict[str, Key | Section | Named] = {
         "crc",
     ),
     "recovery": Key(
-        choice({"rom": Recovery.ROM, "none": Recovery.NONE}),
+        choice({"rom": Recovery.ROM, "dfu": Recovery.DFU, "none": Recovery.NONE}),
         "What the loader does when it has nothing to start: `rom` enters the ROM bootloader,"
-        " `none` waits.",
+        " `dfu` is on USB itself and takes updates into staging, at any `rdp`; `none` waits.",
         "rom",
+    ),
+    "entry": Section(
+        {
+            "pin": Key(pin(), "Asks for it while it is held at a reset or at power-on.", None),
+            "pin_level": Key(
+                choice({"low": False, "high": True}),
+                "The level that asks; the loader pulls the pin the other way.",
+                "low",
+            ),
+            "double_reset": Key(
+                switch(),
+                "Asks: a second reset by the reset pin before the application said"
+                " `splitflash_alive()`.",
+                False,
+            ),
+            "watchdog_resets": Key(
+                number(0, 15, "a number from 0 to 15"),
+                "Asks: so many resets in a row by the independent watchdog before the application"
+                " said `splitflash_alive()`. Not 0: the loader starts that watchdog, and the"
+                " application must feed it every 32 seconds.",
+                0,
+            ),
+        },
+        "With `recovery: dfu`: what makes the loader stay on USB although it could start the"
+        " application. At least one is needed. The application may always ask by"
+        " `splitflash_enter_dfu()`.",
+    ),
+    "usb": Section(
+        {
+            "vid": Key(
+                number(1, 0xFFFF, "a USB id like 0x0483", 4),
+                "Vendor id. Programs for the ROM bootloader look for its ids only.",
+                0x0483,
+            ),
+            "pid": Key(number(1, 0xFFFF, "a USB id like 0xDF11", 4), "Product id.", 0xDF11),
+            "manufacturer": Key(
+                text(r"[ -~]+", "1 to 31 printable ASCII characters", 31),
+                "What the computer shows as its maker.",
+                "splitflash",
+            ),
+            "product": Key(
+                text(r"[ -~]+", "1 to 31 printable ASCII characters", 31),
+                "What the computer shows as its name.",
+                "splitflash loader",
+            ),
+            "option_bytes_alt": Key(
+                choice({"none": False, "readonly": True}),
+                "`readonly` shows a second memory with the option bytes, as the ROM bootloader"
+                " does; nobody can write them there.",
+                "none",
+            ),
+        },
+        "With `recovery: dfu`: how the loader shows itself on USB.",
     ),
     "rdp": Key(
         number(0, 2, "a read-out protection level: 0, 1 or 2"),
@@ -119,7 +187,7 @@ KEYS: dict[str, Key | Section | Named] = {
         2700,
     ),
     "result_record": Key(
-        number(0, 0xFFFF_FFFF, "a RAM address like 0x38000000"),
+        number(0, 0xFFFF_FFFF, "a RAM address like 0x38000000", 8),
         "Where the loader tells the application what it did: 64 bytes of RAM, 32-byte aligned.",
         0x3800_0000,
     ),

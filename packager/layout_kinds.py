@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 _UNITS = {"K": KIB, "M": KIB * KIB}
 _SIZE = r"(\d{1,9}) ?([KM])(?:iB)?"
 _LARGEST = 0xFFFF_FFFF
+_PIN = r"P([A-J]([0-9]|1[0-5])|K[0-7])"
 
 
 class Unfit(Exception):
@@ -31,6 +32,8 @@ class Kind(NamedTuple):
     wanted: str
     """What it expects, in the words of messages and of the reference."""
     schema: Schema
+    digits: int = 0
+    """Hexadecimal digits in which people write it; 0 for decimal."""
 
 
 def chip_kind() -> Kind:
@@ -52,15 +55,40 @@ def text(pattern: str, wanted: str, limit: int) -> Kind:
     return Kind(read, wanted, schema)
 
 
-def number(low: int, high: int, wanted: str) -> Kind:
-    """Return the kind of an integer from ``low`` to ``high``."""
+def number(low: int, high: int, wanted: str, digits: int = 0) -> Kind:
+    """Return the kind of an integer from ``low`` to ``high``, written in hexadecimal ``digits``."""
 
     def read(value: Any) -> int:
         if not _is_integer(value) or not low <= value <= high:
             raise Unfit(f"found {shown(value)}", f"expected {wanted}", "change it")
         return int(value)
 
-    return Kind(read, wanted, {"type": "integer", "minimum": low, "maximum": high})
+    return Kind(read, wanted, {"type": "integer", "minimum": low, "maximum": high}, digits)
+
+
+def switch() -> Kind:
+    """Return the kind of yes and no."""
+    wanted = "true or false"
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "choose one")
+        return value
+
+    return Kind(read, wanted, {"type": "boolean"})
+
+
+def pin() -> Kind:
+    """Return the kind of a pin's name; it reads as port letter and number."""
+    wanted = "a pin like PC13"
+
+    def read(value: Any) -> tuple[str, int]:
+        fits = isinstance(value, str) and re.fullmatch(_PIN, value, re.ASCII)
+        if not fits:
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", "change it")
+        return str(value)[1], int(str(value)[2:])
+
+    return Kind(read, wanted, {"type": "string", "pattern": f"^{_PIN}$"})
 
 
 def choice(choices: Mapping[str, Any]) -> Kind:

@@ -82,6 +82,17 @@ def nothing_to_enter_by(layout: Layout) -> Iterator[Problem]:
         )
 
 
+def readable_in_spite_of_the_own_dfu(layout: Layout) -> Iterator[Problem]:
+    """Without read-out protection the ROM bootloader is there as well, and reads everything."""
+    if layout.recovery is Recovery.DFU and layout.rdp == 0:
+        yield Problem(
+            "rdp",
+            "0 with 'recovery: dfu'",
+            "by BOOT0 and the ROM bootloader anybody with a cable reads application and keys",
+            "set rdp: 1 or 2 for what is shipped",
+        )
+
+
 def result_record_where_start_up_code_works(layout: Layout) -> Iterator[Problem]:
     """The C start-up of an application fills its main RAM before main()."""
     ram = layout.chip.ram_of(layout.result_record)
@@ -105,6 +116,7 @@ LINTS: tuple[Lint, ...] = (
     sectors_without_a_role,
     start_without_a_check,
     nothing_to_enter_by,
+    readable_in_spite_of_the_own_dfu,
     result_record_where_start_up_code_works,
 )
 

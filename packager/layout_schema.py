@@ -60,16 +60,19 @@ def _schema(entry: _Entry) -> Schema:
 
 
 def _is_required(entry: _Entry) -> bool:
-    return isinstance(entry, Section) or (isinstance(entry, Key) and entry.default is REQUIRED)
+    if isinstance(entry, Section):
+        return entry.is_required
+    return isinstance(entry, Key) and entry.default is REQUIRED
 
 
 def _rows(prefix: str, keys: Mapping[str, _Entry]) -> Iterator[str]:
     for name, entry in keys.items():
         match entry:
             case Key(kind, doc, default):
-                yield _row(f"{prefix}{name}", kind.wanted, _default(default), doc)
+                yield _row(f"{prefix}{name}", kind.wanted, _default(default, kind.digits), doc)
             case Section(below, doc):
-                yield _row(f"{prefix}{name}", "the keys below", "required", doc)
+                default = "required" if entry.is_required else "none"
+                yield _row(f"{prefix}{name}", "the keys below", default, doc)
                 yield from _rows(f"{prefix}{name}.", below)
             case Named(kind, doc):
                 yield _row(f"{prefix}{name}.NAME", kind.wanted, "none", doc)
@@ -79,12 +82,14 @@ def _row(key: str, takes: str, default: str, doc: str) -> str:
     return f"| `{key}` | {takes} | {default} | {doc} |"
 
 
-def _default(value: Any) -> str:
+def _default(value: Any, digits: int) -> str:
     if value is REQUIRED:
         return "required"
     if value is None:
         return "none"
-    return f"`0x{value:08X}`" if isinstance(value, int) and value > 0xFFFF else f"`{value}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`0x{value:0{digits}X}`" if digits else f"`{value}`"
 
 
 def _plain(doc: str) -> str:

@@ -10,16 +10,14 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import packager
 from packager import files, keys, resources
 from packager.chip import KIB, Span
+from packager.door import door_fields
 from packager.errors import BuildError, PackagerError
 from packager.format import (
     DEVICE_KEY_SLOTS,
-    ENTRY_DOUBLE_RESET,
-    ENTRY_PIN_NONE,
     INFO_FLAG_DEV,
     INFO_OFFSET,
     VERIFY_KEY_SLOTS,
@@ -29,7 +27,7 @@ from packager.format import (
 from packager.hex_file import write_hex
 from packager.image import elf_segments
 from packager.keys import DeviceKey, Kind, VerifyKey
-from packager.layout import Entry, Layout
+from packager.layout import Layout
 from packager.monocypher import FLAGS, find_monocypher
 from packager.records import FlashArea, InfoBlock, build_info
 from packager.toolchain import Source, Toolchain, compile_link, find_toolchain
@@ -189,7 +187,7 @@ def describe(layout: Layout, loader_keys: LoaderKeys, *, dev: bool) -> InfoBlock
         result_record=layout.result_record,
         verify_key_ids=tuple(key.key_id for key in loader_keys.verify),
         device_key_ids=tuple(key.key_id for key in loader_keys.device),
-        **(_describe_door(layout) if layout.recovery is Recovery.DFU else {}),
+        **door_fields(layout),
     )
 
 
@@ -200,27 +198,6 @@ def door_sources(recovery: Recovery) -> tuple[str, ...]:
 
 def _door_source(root: Path, part: str) -> Source:
     return Source(root / part, flags=_ITCM_FLAGS if part in ITCM_DOOR else ())
-
-
-def _describe_door(layout: Layout) -> dict[str, Any]:
-    entry, usb = layout.entry, layout.usb
-    return {
-        "entry_pin": _entry_pin(entry),
-        "entry_flags": ENTRY_DOUBLE_RESET if entry.double_reset else 0,
-        "watchdog_resets": entry.watchdog_resets,
-        "usb_vid": usb.vid,
-        "usb_pid": usb.pid,
-        "option_bytes_alt": int(usb.option_bytes_are_readable),
-        "usb_manufacturer": usb.manufacturer.encode("ascii").ljust(32, b"\0"),
-        "usb_product": usb.product.encode("ascii").ljust(32, b"\0"),
-    }
-
-
-def _entry_pin(entry: Entry) -> int:
-    if entry.pin is None:
-        return ENTRY_PIN_NONE
-    port, number = entry.pin
-    return int(entry.pin_is_high) << 16 | (ord(port) - ord("A")) << 8 | number
 
 
 def render_config(info: InfoBlock, loader_keys: LoaderKeys) -> str:

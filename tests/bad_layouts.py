@@ -140,7 +140,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         [
             "6:1: areas: found ['loader'], expected a mapping; indent its keys below it",
             "8:1: other: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, rdp, supply_mv, result_record, security_counter; remove it",
+            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; remove it",
         ],
     ),
     (
@@ -462,9 +462,9 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
     (
         "an unknown recovery",
         "recovery: rom",
-        "recovery: dfu",
+        "recovery: usb",
         [
-            "12:1: recovery: found 'dfu', expected one of rom, none; choose one",
+            "12:1: recovery: found 'usb', expected one of rom, dfu, none; choose one",
         ],
     ),
     (
@@ -489,8 +489,8 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "rdp: 2",
         [
             "13:1: rdp: level 2 together with 'recovery: rom', at level 1 and 2 the ROM "
-            "bootloader neither reads nor writes flash; set rdp: 0, or recovery: none and "
-            "let the application write staging",
+            "bootloader neither reads nor writes flash; set recovery: dfu, which works at "
+            "every level",
         ],
     ),
     (
@@ -560,7 +560,8 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "rdp: 0\nencryption: aes",
         [
             "14:1: encryption: unknown key, known are chip, product, areas, data, "
-            "boot_check, recovery, rdp, supply_mv, result_record, security_counter; remove it",
+            "boot_check, recovery, entry, usb, rdp, supply_mv, result_record, security_counter; "
+            "remove it",
         ],
     ),
     (
@@ -569,7 +570,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "supply_mV: 2700",
         [
             "14:1: supply_mV: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, rdp, supply_mv, result_record, security_counter; did you mean "
+            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
             "'supply_mv'?",
         ],
     ),
@@ -579,7 +580,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "rdp: 0\n7: seven",
         [
             "14:1: 7: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, rdp, supply_mv, result_record, security_counter; remove it",
+            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; remove it",
         ],
     ),
     (
@@ -588,7 +589,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "boot_check: sha1\nrecovery: usb\nrdp: 5",
         [
             "11:1: boot_check: found 'sha1', expected one of off, crc, digest; choose one",
-            "12:1: recovery: found 'usb', expected one of rom, none; choose one",
+            "12:1: recovery: found 'usb', expected one of rom, dfu, none; choose one",
             "13:1: rdp: found 5, expected a read-out protection level: 0, 1 or 2; change it",
         ],
     ),
@@ -598,11 +599,11 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "boot_chek: crc\nrecovery: rom\nrdp: 1",
         [
             "11:1: boot_chek: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, rdp, supply_mv, result_record, security_counter; did you mean "
+            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
             "'boot_check'?",
             "13:1: rdp: level 1 together with 'recovery: rom', at level 1 and 2 the ROM "
-            "bootloader neither reads nor writes flash; set rdp: 0, or recovery: none and "
-            "let the application write staging",
+            "bootloader neither reads nor writes flash; set recovery: dfu, which works at "
+            "every level",
         ],
     ),
     (
@@ -722,8 +723,8 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "recovery: rom\nrdp: 1",
         [
             "13:1: rdp: level 1 together with 'recovery: rom', at level 1 and 2 the ROM "
-            "bootloader neither reads nor writes flash; set rdp: 0, or recovery: none and "
-            "let the application write staging",
+            "bootloader neither reads nor writes flash; set recovery: dfu, which works at "
+            "every level",
         ],
     ),
     (
@@ -748,7 +749,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "boot_chek: crc",
         [
             "11:1: boot_chek: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, rdp, supply_mv, result_record, security_counter; did you mean "
+            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
             "'boot_check'?",
         ],
     ),
@@ -810,6 +811,161 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
             "0x0801FFFF; let them not overlap",
             "10:3: areas.marks: starts at 0x08000000, 'areas.app' reaches up to 0x0801FFFF; "
             "let them not overlap",
+        ],
+    ),
+    (
+        "its own DFU that only the application opens",
+        "recovery: rom",
+        "recovery: dfu",
+        [
+            "12:1: recovery: dfu without an entry that the application has no part in, an "
+            "application that starts and then hangs could never be replaced; add for example "
+            "entry: {double_reset: true, watchdog_resets: 3}",
+        ],
+    ),
+    (
+        "its own DFU with every entry switched off",
+        "recovery: rom",
+        "recovery: dfu\nentry: {double_reset: false, watchdog_resets: 0}",
+        [
+            "12:1: recovery: dfu without an entry that the application has no part in, an "
+            "application that starts and then hangs could never be replaced; add for example "
+            "entry: {double_reset: true, watchdog_resets: 3}",
+        ],
+    ),
+    (
+        "entries into the ROM bootloader",
+        "recovery: rom",
+        "recovery: rom\nentry: {pin: PC13}\nusb: {vid: 0x1209}",
+        [
+            "13:1: entry: written beside 'recovery: rom', only the loader's own DFU uses it; set "
+            "recovery: dfu, or remove 'entry:'",
+            "14:1: usb: written beside 'recovery: rom', only the loader's own DFU uses it; set "
+            "recovery: dfu, or remove 'usb:'",
+        ],
+    ),
+    (
+        "entries into nothing",
+        "recovery: rom",
+        "recovery: none\nentry: {double_reset: true}",
+        [
+            "13:1: entry: written beside 'recovery: none', only the loader's own DFU uses it; set "
+            "recovery: dfu, or remove 'entry:'",
+        ],
+    ),
+    (
+        "an entry by a pin of USB",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: PA12}",
+        [
+            "13:9: entry.pin: PA12 is USB D+, expected a pin that nothing else drives at reset; "
+            "use another",
+        ],
+    ),
+    (
+        "an entry by a pin of the debugger",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: PA14, pin_level: high}",
+        [
+            "13:9: entry.pin: PA14 is SWCLK, expected a pin that nothing else drives at reset; "
+            "use another",
+        ],
+    ),
+    (
+        "a pin that no port has",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: PC16, double_reset: true}",
+        [
+            "13:9: entry.pin: found 'PC16', expected a pin like PC13; change it",
+        ],
+    ),
+    (
+        "a pin that is a number",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: 13, double_reset: true}",
+        [
+            "13:9: entry.pin: found 13, expected a pin like PC13; change it",
+        ],
+    ),
+    (
+        "a level without a pin",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin_level: high, double_reset: true}",
+        [
+            "13:9: entry.pin_level: written without 'pin', which pin has it; add 'pin:' or remove "
+            "it",
+        ],
+    ),
+    (
+        "a level that is neither",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: PC13, pin_level: 1}",
+        [
+            "13:20: entry.pin_level: found 1, expected one of low, high; choose one",
+        ],
+    ),
+    (
+        "a double reset that is a word of YAML 1.1",
+        "recovery: rom",
+        "recovery: dfu\nentry: {double_reset: yes}",
+        [
+            "13:9: entry.double_reset: found 'yes', expected true or false; choose one",
+        ],
+    ),
+    (
+        "too many watchdog resets",
+        "recovery: rom",
+        "recovery: dfu\nentry: {watchdog_resets: 16}",
+        [
+            "13:9: entry.watchdog_resets: found 16, expected a number from 0 to 15; change it",
+        ],
+    ),
+    (
+        "a misspelt entry",
+        "recovery: rom",
+        "recovery: dfu\nentry: {doublereset: true}",
+        [
+            "12:1: recovery: dfu without an entry that the application has no part in, an "
+            "application that starts and then hangs could never be replaced; add for example "
+            "entry: {double_reset: true, watchdog_resets: 3}",
+            "13:9: entry.doublereset: unknown key, known are pin, pin_level, double_reset, "
+            "watchdog_resets; did you mean 'double_reset'?",
+        ],
+    ),
+    (
+        "an entry that is a word",
+        "recovery: rom",
+        "recovery: dfu\nentry: double_reset",
+        [
+            "13:1: entry: found 'double_reset', expected a mapping; indent its keys below it",
+        ],
+    ),
+    (
+        "USB ids beyond 16 bits",
+        "recovery: rom",
+        "recovery: dfu\nentry: {double_reset: true}\nusb: {vid: 0x10483, pid: 0}",
+        [
+            "14:7: usb.vid: found 0x00010483, expected a USB id like 0x0483; change it",
+            "14:21: usb.pid: found 0, expected a USB id like 0xDF11; change it",
+        ],
+    ),
+    (
+        "a USB name of 32 characters",
+        "recovery: rom",
+        "recovery: dfu\nentry: {double_reset: true}\n"
+        "usb: {product: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx}",
+        [
+            "14:7: usb.product: found 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', expected 1 to 31 "
+            "printable ASCII characters; change it",
+        ],
+    ),
+    (
+        "option bytes that can be written",
+        "recovery: rom",
+        "recovery: dfu\nentry: {double_reset: true}\nusb: {option_bytes_alt: writable}",
+        [
+            "14:7: usb.option_bytes_alt: found 'writable', expected one of none, readonly; "
+            "choose one",
         ],
     ),
 ]

@@ -58,6 +58,12 @@ WARNINGS = [
         " and on a bench before they go out",
     ),
     (
+        "its own DFU and no read-out protection",
+        DEFAULT.replace("recovery: rom", "recovery: dfu\nentry: {double_reset: true}"),
+        "rdp: 0 with 'recovery: dfu', by BOOT0 and the ROM bootloader anybody with a cable reads"
+        " application and keys; set rdp: 1 or 2 for what is shipped",
+    ),
+    (
         "the result record in the application's main RAM",
         DEFAULT + "result_record: 0x24000000\n",
         "result_record: 0x24000000 is in AXI SRAM, the application's start-up code usually fills"

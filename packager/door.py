@@ -1,0 +1,32 @@
+"""What the info block says of the loader's own DFU: who opens it and how it shows itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from packager.format import ENTRY_DOUBLE_RESET, ENTRY_PIN_NONE, Recovery
+from packager.layout import Entry, Layout
+
+
+def door_fields(layout: Layout) -> dict[str, Any]:
+    """Return the fields of the info block that describe it; none where there is no such door."""
+    if layout.recovery is not Recovery.DFU:
+        return {}
+    entry, usb = layout.entry, layout.usb
+    return {
+        "entry_pin": _entry_pin(entry),
+        "entry_flags": ENTRY_DOUBLE_RESET if entry.double_reset else 0,
+        "watchdog_resets": entry.watchdog_resets,
+        "usb_vid": usb.vid,
+        "usb_pid": usb.pid,
+        "option_bytes_alt": int(usb.option_bytes_are_readable),
+        "usb_manufacturer": usb.manufacturer.encode("ascii").ljust(32, b"\0"),
+        "usb_product": usb.product.encode("ascii").ljust(32, b"\0"),
+    }
+
+
+def _entry_pin(entry: Entry) -> int:
+    if entry.pin is None:
+        return ENTRY_PIN_NONE
+    port, number = entry.pin
+    return int(entry.pin_is_high) << 16 | (ord(port) - ord("A")) << 8 | number
