@@ -114,6 +114,7 @@ class CoreUsb:
             ignored = f" ({self._otg.ignored})" if self._otg.ignored else ""
             found = why.get(type(failure), str(failure))
             return f"the host gave the device up at {self._stage}: {found}{ignored}"
+        self.longest_transfer = 0.0
         return ""
 
     def control(

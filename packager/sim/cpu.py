@@ -382,14 +382,15 @@ class Core:
         if self.stop is not None:
             return 0
         address = base + offset
-        pops = self.peripherals.pops(address)
+        at_otg = address - otg.BASE
+        pops = 0 <= at_otg < otg.SIZE and otg.Otg.pops(at_otg)
         if pops and self.steps_back():
             return 0
         self.flash_port.take_back()
         self._account(address, once=pops)
         if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self.flash.banks):
             self.work += 1  # what is polled changes with time: not a loop without end
-        elif self.wire.is_seen and otg.BASE <= address < otg.BASE + otg.SIZE:
+        elif self.wire.is_seen and 0 <= at_otg < otg.SIZE:
             self.work += 1  # a host may do something at any time
             self._quiet_accesses = 0
         value = 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum, IntFlag
+from enum import Enum
 
 from packager.errors import SimulationFault
 from packager.sim.clock import Clock
@@ -66,8 +66,8 @@ _NAMES = {
 }
 
 
-class Gint(IntFlag):
-    """Bits of GINTSTS."""
+class Gint:
+    """Bits of GINTSTS; plain numbers, for they are looked at all the time."""
 
     CMOD = 1 << 0
     SOF = 1 << 3
@@ -403,6 +403,8 @@ class Otg:
             self.mistake(f"{name} was written while GRSTCTL.CSRST was still set: lost")
             return
         if DEVICE <= offset < PCGCCTL and not self.is_forced:
+            if value == self._registers.get(offset, 0):
+                return
             self.mistake(
                 f"{name} was written before the core was in device mode (25 ms after"
                 " GUSBCFG.FDMOD, or GINTSTS.CMOD 0): lost"

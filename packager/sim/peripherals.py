@@ -165,10 +165,6 @@ class Peripherals:
 
     # -- access -----------------------------------------------------------------------------------
 
-    def pops(self, address: int) -> bool:
-        """Tell whether a read takes something away, so that it must not be done twice."""
-        return otg.BASE <= address < otg.BASE + otg.SIZE and Otg.pops(address - otg.BASE)
-
     def read(self, address: int, size: int) -> int:
         """Read a register."""
         if flash_registers.BASE <= address < flash_registers.BASE + 0x200:

@@ -22,7 +22,9 @@ BUS_RESET_SECONDS = 0.02
 PACKET_SECONDS, BYTE_SECONDS = 10e-6, 4e-6
 _SUSPEND_SECONDS = 3e-3
 _LONGEST_STEP = 5e-3
-_FIRST_STEP = 0.5e-6
+_FIRST_STEP = 4e-6
+_POLLS_TO_JUMP = 3
+"""A program that found nothing this often is taken to the next packet, as far as a step goes."""
 _IN_VAIN_SECONDS = 1.0
 """A device that pulls up, is not seen and polls for this long will never be."""
 
@@ -142,7 +144,8 @@ class Wire:
         step = min(_FIRST_STEP * 2 ** min(self._quiet_polls, 20), longest)
         self._quiet_polls += 1
         if self._packet is not None and self._due > self._clock.now:
-            step = min(step, self._due - self._clock.now)
+            due = self._due - self._clock.now
+            step = min(due, longest) if self._quiet_polls > _POLLS_TO_JUMP else min(step, due)
         self._clock.advance(step, "waiting")
         quiet = self._clock.now - self.quiet_since
         in_vain = self.is_plugged and not self.is_seen and quiet > _IN_VAIN_SECONDS
