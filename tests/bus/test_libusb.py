@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,8 @@ from packager.errors import (
     SeveralDevicesError,
 )
 
-from .conftest import missing
 from .mocked_bus import Ended, MockedBus
+from .permission import as_a_mortal, closed
 from .scene import NEW, OLD, Product
 
 Run = Callable[..., Ended]
@@ -152,15 +150,9 @@ def test_an_update_of_another_product_is_refused_before_anything_is_written(
 def test_without_permission_it_prints_the_udev_rule(
     bus: MockedBus, run: Run, thing: Product
 ) -> None:
-    """As root only without the capability that overrides permissions."""
-    before: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            missing("setpriv is not installed, and root may open everything")
-        before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
     board = thing.board()
     with bus.with_board(board), closed(bus.device_node()):
-        ended = run("drop", "update.bin", before=before)
+        ended = run("drop", "update.bin", before=as_a_mortal())
     assert ended.code == PermissionOrDriverError.exit_code, ended.out
     assert 'ATTR{idProduct}=="df11"' in ended.out
     assert not board.flash.operations
@@ -178,15 +170,6 @@ def test_unplugged_anywhere_it_ends_with_one_line(
     assert ended.code in (DeviceError.exit_code, NoDeviceError.exit_code), ended.out
     assert "Traceback" not in ended.out
     assert thing.power_cycle(board) == OLD
-
-
-@contextmanager
-def closed(node: Path) -> Iterator[None]:
-    """Take a device node's permissions away."""
-    mode = node.stat().st_mode
-    node.chmod(0)
-    yield
-    node.chmod(mode)
 
 
 def _first(folder: Path) -> str:
