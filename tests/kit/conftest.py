@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import material
 import pytest
+from bus.conftest import bus, dfu_util, product
 
 from packager.kit.make import MadeKit, make_kit
 from packager.layout import Layout
@@ -19,6 +20,8 @@ from packager.resources import build_folder
 from packager.update import build_update
 
 from .replies import fake_for_windows
+
+__all__ = ["bus", "dfu_util", "product"]
 
 VERSION = 0x0104_0002
 
