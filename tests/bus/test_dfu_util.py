@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import workshop
@@ -36,8 +38,8 @@ def files(thing: Product, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(bus: MockedBus, dfu_util: str, files: Path) -> Callable[..., Ended]:
-    def run(*arguments: str, meanwhile: Callable[[], None] | None = None) -> Ended:
-        return bus.run([dfu_util, *arguments], cwd=files, meanwhile=meanwhile)
+    def run(*arguments: str, **how: Any) -> Ended:
+        return bus.run([dfu_util, *arguments], cwd=files, **how)
 
     return run
 
@@ -237,3 +239,30 @@ def test_with_two_boards_it_wants_to_know_which(bus: MockedBus, run: Run, thing:
         ended = run("-p", "1-2", *raw(thing))
     assert ended.code == OK, ended.out
     assert (thing.power_cycle(first), thing.power_cycle(second)) == (OLD, NEW)
+
+
+@pytest.mark.parametrize("sleep", [1, 2, 9])
+def test_after_ctrl_c_the_old_application_runs_and_the_next_drop_works(
+    bus: MockedBus, run: Run, thing: Product, sleep: int
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run(*raw(thing), extra={"INTERRUPT_AT_SLEEP": str(sleep)})
+    assert ended.code == -signal.SIGINT
+    kept = board.snapshot()
+    assert thing.power_cycle(board) == OLD
+    board.restore(kept)
+    board.boot(boot0=True)
+    with bus.with_board(board):
+        assert run(*raw(thing)).code == OK
+    assert thing.power_cycle(board) == NEW
+
+
+def test_after_ctrl_c_it_takes_up_a_device_that_was_left_busy(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        assert run(*raw(thing), extra={"INTERRUPT_AT_SLEEP": "3"}).code == -signal.SIGINT
+        assert run(*raw(thing)).code == OK
+    assert thing.power_cycle(board) == NEW

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,83 @@ def test_unplugged_anywhere_it_ends_with_one_line(
     assert ended.code in (DeviceError.exit_code, NoDeviceError.exit_code), ended.out
     assert "Traceback" not in ended.out
     assert thing.power_cycle(board) == OLD
+
+
+@pytest.mark.parametrize("poll", [5, 20, 45, 60, 80, 100])
+def test_after_ctrl_c_an_application_runs_and_the_next_drop_works(
+    bus: MockedBus, run: Run, thing: Product, poll: int
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "update.bin", extra={"INTERRUPT_AT_POLL": str(poll)})
+        assert ended.code == 130, ended.out
+        assert "Traceback" not in ended.out
+        kept = board.snapshot()
+        ended = run("drop", "update.bin")
+    assert ended.code == 0, ended.out
+    assert thing.power_cycle(board) == NEW
+    board.restore(kept)
+    assert thing.power_cycle(board) in (OLD, NEW), "the update may have been complete"
+
+
+# -- several boards --------------------------------------------------------------------------------
+
+
+def test_devices_lists_every_board_and_where_it_is(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    boards = thing.board(0x90), thing.board(0xD2, protected=True)
+    with bus.with_board(boards[0]), bus.with_board(boards[1], port=2):
+        ended = run("devices", "--json")
+    data = [json.loads(line)["data"] for line in ended.out.splitlines()]
+    found = {d["device"]: d["identity"] for d in data if "identity" in d}
+    assert set(found) == {"usb:1-1", "usb:1-2"}, ended.out
+    assert [found[where]["read_protected"] for where in sorted(found)] == [False, True]
+    assert not any(board.flash.operations for board in boards)
+
+
+def test_a_drop_to_all_serves_every_board_at_once(bus: MockedBus, run: Run, thing: Product) -> None:
+    boards = [thing.board(rom_id) for rom_id in (0x90, 0x91, 0xD2)]
+    with ExitStack() as stack:
+        for port, board in enumerate(boards, start=1):
+            stack.enter_context(bus.with_board(board, port))
+        ended = run("drop", "--all", "update.bin")
+    assert ended.code == 0, ended.out
+    assert [thing.power_cycle(board) for board in boards] == [NEW] * 3
+
+
+def test_a_drop_to_all_finishes_the_others_when_one_fails(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    good, protected = thing.board(), thing.board(protected=True)
+    with bus.with_board(good), bus.with_board(protected, port=2):
+        ended = run("drop", "--all", "update.bin")
+    assert ended.code == 17, ended.out
+    assert "Traceback" not in ended.out
+    assert (thing.power_cycle(good), thing.power_cycle(protected)) == (NEW, OLD)
+
+
+# -- the doctor ------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_a_board_well(bus: MockedBus, run: Run, thing: Product) -> None:
+    with bus.with_board(thing.board()):
+        ended = run("doctor")
+    assert ended.code == 0, ended.out
+    assert "usb:1-1" in ended.out
+
+
+def test_the_doctor_finds_a_missing_permission(bus: MockedBus, run: Run, thing: Product) -> None:
+    with bus.with_board(thing.board()), closed(bus.device_node()):
+        ended = run("doctor", before=as_a_mortal())
+    assert ended.code == PermissionOrDriverError.exit_code, ended.out
+    assert 'ATTR{idProduct}=="df11"' in ended.out
+
+
+def test_the_doctor_finds_no_device(run: Run) -> None:
+    ended = run("doctor")
+    assert ended.code == NoDeviceError.exit_code, ended.out
+    assert "Traceback" not in ended.out
 
 
 def _first(folder: Path) -> str:
