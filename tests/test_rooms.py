@@ -62,6 +62,18 @@ def test_the_virtual_board_shares_no_logic_with_what_it_judges(path: Path) -> No
         assert not name.startswith(tuple(f"packager.{part}" for part in judged)), name
 
 
+@pytest.mark.parametrize("path", [p for p in SOURCES if room(p).startswith("kit/")], ids=room)
+def test_a_kit_is_made_of_texts_and_files_only(path: Path) -> None:
+    """Its figures are its own, so that the virtual board can contradict them."""
+    rooms = (
+        "errors chip reasons layout format update update_file hex_file dfuse_file inspection files"
+        " kit dfu.advice"
+    )
+    allowed = tuple(f"packager.{part}" for part in rooms.split())
+    for name in imports_of(path):
+        assert not name.startswith("packager.") or name.startswith(allowed), name
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=room)
 def test_library_code_neither_prints_nor_exits(path: Path) -> None:
     if room(path).startswith("cli/"):

@@ -91,4 +91,4 @@ def test_the_figures_grow_with_the_image_and_the_app_area() -> None:
 
     assert [silence(size, areas[2]).usual for size in sizes] == [3, 4, 10, 17]
     assert [silence(size, areas[2]).longest for size in sizes] == [20, 25, 30, 35]
-    assert [silence(1_000, area).longest for area in areas] == [10, 15, 20, 40]
+    assert [silence(1_000, area).longest for area in areas] == [10, 15, 20, 35]
