@@ -203,6 +203,16 @@ def test_a_failure_while_writing_leaves_the_older_kit_and_nothing_else(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit", "update.dfu"]
 
 
+def test_the_folder_one_stands_in_is_not_replaced(
+    update: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kit").mkdir()
+    monkeypatch.chdir(tmp_path / "kit")
+
+    with pytest.raises(PackagerError, match="is the folder you are in"):
+        make_kit(update, Path())
+
+
 def test_a_file_in_the_place_of_the_folder_is_left_alone(update: Path, tmp_path: Path) -> None:
     (tmp_path / "kit").write_text("mine")
 

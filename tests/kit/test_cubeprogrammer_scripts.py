@@ -128,6 +128,7 @@ def test_the_batch_file_finds_the_programmer_where_its_installer_puts_it_or_stop
     place = "Program Files/STMicroelectronics/STM32Cube/STM32CubeProgrammer/bin"
     put_replies(tmp_path, CASES["success"])
 
+    shutil.rmtree(wine.c_drive / "Program Files/STMicroelectronics", ignore_errors=True)
     without = wine.run(folder / CUBE_BAT)
     usual = wine.c_drive / place
     usual.mkdir(parents=True)
