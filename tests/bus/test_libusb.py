@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,7 +36,9 @@ def thing(product: Callable[[str], Product]) -> Product:
 def run(bus: MockedBus, splitflash: tuple[str, ...], thing: Product, tmp_path: Path) -> Run:
     (tmp_path / "update.bin").write_bytes(thing.update)
 
-    def run(*arguments: str, extra: dict[str, str] | None = None, before: Run = ()) -> Ended:
+    def run(
+        *arguments: str, extra: dict[str, str] | None = None, before: Sequence[str] = ()
+    ) -> Ended:
         return bus.run([*before, *splitflash, *arguments], cwd=tmp_path, extra=extra)
 
     return run

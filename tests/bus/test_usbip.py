@@ -215,7 +215,7 @@ def test_a_host_cannot_leave_more_and_more_urbs_open(
 def test_the_board_waits_as_long_as_its_host(board: Board) -> None:
     """What the host's clock says has passed between two transfers has passed for the board."""
     moments = iter((100.0, 100.0, 107.5, 107.5))
-    server = UsbipServer(board, str, lambda: None, now=lambda: next(moments))
+    server = UsbipServer(board, print, lambda: None, now=lambda: next(moments))
     assert board.rom
     urbs = usbip._Urbs(board.rom, server._now, None, None)  # type: ignore[arg-type]
     urbs._submit(Submit(1, usbip.DEVICE_ID, True, 0, 6, GETSTATUS), b"")
