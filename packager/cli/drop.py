@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 NEXT = "unplug the device, set BOOT0 low, plug it in again; its loader then checks the update"
 
 
-@click.command()
+EPILOG = """\b
+With --json every line of the output is one object, {"type": ..., "data": ...}:
+  task_begin     the command (device null), then each device
+  task_progress  phase, done and total in bytes, percent
+  info           kind, and a value of that name: staged or plan
+  log            level and message
+  task_end       result (success or fail), exit_code, error if there is one
+The exit codes are listed by splitflash --help.
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("update_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @ANY_DEVICES
 @click.option("--all", "every", is_flag=True, help="Drop to every device on USB, all at once.")

@@ -133,3 +133,10 @@ def test_without_json_stdout_holds_no_json(file: str, monkeypatch: Patch, capsys
     for line in capsys.readouterr().out.splitlines():
         with pytest.raises(json.JSONDecodeError):
             json.loads(line)
+
+
+def test_the_help_of_drop_names_every_type_of_line(capsys: Captured) -> None:
+    run(["drop", "--help"])
+    out = capsys.readouterr().out
+    for name in ("task_begin", "task_progress", "info", "log", "task_end"):
+        assert f"\n    {name} " in out

@@ -519,25 +519,6 @@ def _fill(rom: Rom, sector: int, content: str, same: bytes) -> None:
         rom.unreadable.add(sector + 64)
 
 
-# -- bench ------------------------------------------------------------------------------------
-
-
-def test_transfers_per_kib_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    update = products.update(3 * SECTOR_SIZE, seed=5)
-    kib = len(update) / 1024
-    rows = {}
-    for name, content in (("blank staging", b""), ("old update in staging", b"old" * 170000)):
-        rom = device()
-        rom.put(S, content)
-        drop(rom, update)
-        rows[name] = (len(rom.log) / kib, rom.clock.now)
-    with capsys.disabled():
-        for name, (per_kib, seconds) in rows.items():
-            print(f"\n{name}: {per_kib:.2f} control transfers per KiB, {seconds:.1f} s")  # noqa: T201
-    assert rows["blank staging"][0] < 5.2
-    assert rows["old update in staging"][0] < 4.3
-
-
 def test_a_record_of_every_state_allows_a_newer_update() -> None:
     for kind, state in (
         (RecordType.INSTALLED, AppState.INSTALLED),
