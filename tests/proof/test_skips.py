@@ -97,7 +97,7 @@ def broken(shop: Workshop, session_folder: Path) -> Callable[[Edit], Workshop]:
 
 @pytest.mark.parametrize(
     ("question", "step"),
-    [(SIGNATURE, 1), (APP, 1), (MARKS, 2), (RESUMED, 2)],
+    [(SIGNATURE, 1), (APP, 1), (MARKS, 3), (RESUMED, 3)],
     ids=["forged signature", "damaged app", "marks", "half an install"],
 )
 def test_no_skipped_instruction_does_harm(
