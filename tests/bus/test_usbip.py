@@ -22,6 +22,7 @@ import pytest
 import workshop
 from hypothesis import given
 from hypothesis import strategies as st
+from test_readme import README
 
 from packager.cli import run
 from packager.dfu.protocol import DfuSe
@@ -38,6 +39,7 @@ from .usbip_client import Attached, request_list
 DEVICE = struct.pack("<BBHHH", 0x80, 6, 0x0100, 0, 64)
 GETSTATUS = struct.pack("<BBHHH", 0xA1, 3, 0, 0, 6)
 STALLS = struct.pack("<BBHHH", 0xA1, 99, 0, 0, 6)
+COMMAND = "splitflash sim serve board.sim --usbip"
 VHCI = Path("/sys/module/vhci_hcd")
 
 
@@ -375,14 +377,19 @@ def test_connections_are_limited(server: Served) -> None:
 @contextmanager
 def command_running(path: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """Run ``sim serve`` on a free port; yield the process, the port and what it said so far."""
-    command = (sys.executable, "-m", "packager", "sim", "serve", str(path), "--usbip")
-    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-m", "packager", *COMMAND.split()[1:], "--port", "0"]
+    assert path.name in words
+    with subprocess.Popen(words, cwd=path.parent, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             said = [process.stdout.readline() for _ in range(7)]
             yield process, int(said[0].split(" port ")[1].split(";")[0]), said
         finally:
             process.kill()
+
+
+def test_the_command_is_the_one_of_readme() -> None:
+    assert f"`{COMMAND}`" in README
 
 
 def test_the_command_says_how_to_attach_saves_at_a_detach_and_ends_by_ctrl_c(
@@ -399,7 +406,7 @@ def test_the_command_says_how_to_attach_saves_at_a_detach_and_ends_by_ctrl_c(
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert process.stdout
-        assert process.stdout.read().splitlines()[-1] == f"  splitflash sim boot {path}"
+        assert process.stdout.read().splitlines()[-1] == "  splitflash sim boot board.sim"
     assert thing.power_cycle(Board.load(path)) == NEW
 
 
