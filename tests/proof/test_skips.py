@@ -112,7 +112,7 @@ def test_no_skipped_instruction_does_harm(
     figures = disturb(shop.loader.toolchain, trial, glitches)
 
     assert not figures.findings, "\n".join(map(str, figures.findings))
-    assert figures.sum_of(SINGLE).runs == len(glitches) > 100
+    assert figures.sum_of(SINGLE).runs == len(glitches) > 50
     record_property("single instructions skipped on the shipped loader, no harm", len(glitches))
 
 
