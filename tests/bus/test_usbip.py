@@ -151,6 +151,31 @@ def test_a_host_can_number_configure_and_reset_the_device(server: Served) -> Non
         assert host.submit(struct.pack("<BBHHH", 0x81, 10, 0, 0, 1), 1) == (0, b"\0")
 
 
+def test_it_is_enumerated_as_linux_does_it(server: Served) -> None:
+    """What it has no descriptor for it refuses, and goes on."""
+
+    def get(kind: int, number: int, length: int, language: int = 0) -> bytes:
+        setup = struct.pack("<BBHHH", 0x80, 6, kind << 8 | number, language, length)
+        status, data = host.submit(setup, length)
+        return data if status == 0 else b""
+
+    with attached(server) as host:
+        device = get(1, 0, 64)
+        assert host.submit(struct.pack("<BBHHH", 0x00, 5, 3, 0, 0), b"") == (0, b"")
+        assert get(1, 0, 18) == device
+        assert get(6, 0, 10) == b"", "no device qualifier: it has one speed"
+        assert get(15, 0, 5) == b"", "no BOS"
+        head = get(2, 0, 9)
+        whole = get(2, 0, int.from_bytes(head[2:4], "little"))
+        assert len(whole) == int.from_bytes(whole[2:4], "little")
+        assert get(3, 0, 255) == bytes.fromhex("04030904")
+        strings = [get(3, number, 255, 0x0409)[2:].decode("utf-16-le") for number in (2, 1, 3)]
+        assert strings == ["DFU in FS Mode", "STMicroelectronics", "200364500000"]
+        assert get(3, 0xEE, 18) == b"", "no descriptors of Microsoft's"
+        assert host.submit(struct.pack("<BBHHH", 0x00, 9, 1, 0, 0), b"") == (0, b"")
+        assert get(3, 4, 255, 0x0409)[2:].decode("utf-16-le").startswith("@Internal Flash")
+
+
 def test_what_the_device_refuses_is_a_stall(server: Served) -> None:
     with attached(server) as host:
         assert host.submit(STALLS, 6) == (-errno.EPIPE, b"")
@@ -317,6 +342,33 @@ def test_a_command_never_asks_for_more_than_a_control_transfer_holds(
         assert command.setup == setup
     else:
         assert command == Unlink(7, 0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((0x21, 0xA1, 0x80, 0x00)) | st.integers(0, 255),
+            st.integers(0, 6) | st.integers(0, 255),
+            st.sampled_from((0, 2)) | st.integers(0, 0xFFFF),
+            st.binary(max_size=64) | st.integers(0, 0xFFFF),
+        ),
+        max_size=20,
+    )
+)
+def test_any_transfer_is_answered(transfers: list[tuple[int, int, int, bytes | int]]) -> None:
+    board = Board.new(workshop.layout_named(workshop.DEFAULT).chip)
+    board.boot(boot0=True)
+    assert board.rom
+    urbs = usbip._Urbs(board.rom, lambda: 0.0, None, None)  # type: ignore[arg-type]
+    for kind, request, value, data in transfers:
+        size = data if isinstance(data, int) else len(data)
+        setup = struct.pack("<BBHHH", kind, request, value, 0, size)
+        command = Submit(1, usbip.DEVICE_ID, isinstance(data, int), 0, size, setup)
+        answer = urbs._submit(command, b"" if isinstance(data, int) else data)
+        status, actual = struct.unpack_from(">iI", answer, 20)
+        assert status in (0, -errno.EPIPE, -errno.ENODEV)
+        assert actual <= size
+        assert len(answer) == 48 + (actual if command.incoming else 0)
 
 
 NOISE = [random.Random(seed).randbytes(size) for seed, size in enumerate((1, 7, 8, 47, 48, 5000))]
