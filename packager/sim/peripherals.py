@@ -58,6 +58,30 @@ _STORAGE = (
 )
 
 
+_AFTER_RESET = {
+    RCC_CR: 0xC025,
+    RCC_C1_RSR: 0,
+    PWR_CR1: 0xF000_C000,
+    PWR_CR3: 0x6,
+    PWR_D3CR: 0x6000,
+    _GPIO: 0xABFF_FFFF,
+    _GPIO + 0x400: 0xFFFF_FEBF,
+}
+"""Registers that are not zero after a reset."""
+
+_RESET_BITS = {
+    RCC + 0x80: {25: range(0x4004_0000, 0x4005_0000), 27: range(0x4008_0000, 0x4009_0000)},
+    RCC + 0x88: {
+        port: range(_GPIO + port * 0x400, _GPIO + (port + 1) * 0x400) for port in range(11)
+    },
+    RCC + 0x90: {17: range(0x4000_4400, 0x4000_4800), 18: range(0x4000_4800, 0x4000_4C00)},
+    RCC + 0x94: {1: range(0x4000_8400, 0x4000_8800)},
+    RCC + 0x98: {4: range(0x4001_1000, 0x4001_1400)},
+    RCC + 0x9C: {1: range(0x5800_0400, 0x5800_0800)},
+}
+"""RCC registers by whose bits a peripheral is reset, with its addresses (RM0433 8.7)."""
+
+
 class ResetCause:
     """RCC_RSR after each kind of reset."""
 
@@ -98,15 +122,9 @@ class Peripherals:
         """Take a system reset; backup registers and the reset flags stay."""
         self._reset_cause |= cause
         supply = self._registers.get(PWR_CR3, 0x6) & 0x7
-        self._registers = {
-            RCC_CR: 0xC025,
-            RCC_C1_RSR: 0,
-            PWR_CR1: 0xF000_C000,
-            PWR_CR3: supply if self._power_register_written else 0x6,
-            PWR_D3CR: 0x6000,
-            _GPIO: 0xABFF_FFFF,
-            _GPIO + 0x400: 0xFFFF_FEBF,
-        }
+        self._registers = dict(_AFTER_RESET)
+        if self._power_register_written:
+            self._registers[PWR_CR3] = supply
         self.watchdog.reset(running=watchdog_runs)
         self._watchdog_changed()
 
@@ -126,6 +144,20 @@ class Peripherals:
     def enabled(self, address: int, bit: int) -> bool:
         """Tell whether ``bit`` of a storage register is set."""
         return bool(self._registers.get(address, 0) >> bit & 1)
+
+    def changed(self) -> dict[int, int]:
+        """Return the registers, by address, that read otherwise than after a reset.
+
+        The flags that tell the cause of the reset are for programs to clear and do not count.
+        """
+        found = {}
+        for address in self._registers.keys() | _AFTER_RESET.keys():
+            derive = _DERIVED.get(address, int)
+            value = derive(self._registers.get(address, 0))
+            if value != derive(_AFTER_RESET.get(address, 0)):
+                found[address] = value
+        flash = self.flash.changed()
+        return found | {flash_registers.BASE + offset: flash[offset] for offset in flash}
 
     # -- access -----------------------------------------------------------------------------------
 
@@ -184,12 +216,24 @@ class Peripherals:
         elif address & ~0x3FF in USARTS and address & 0x3FF == 0x28:
             self.uart.append(value & 0xFF)
             self.on_text()
+        elif address in _RESET_BITS:
+            self._registers[address] = value
+            for bit, block in _RESET_BITS[address].items():
+                if value >> bit & 1:
+                    self._reset_block(block)
         elif _GPIO <= address < _GPIO_END and address & 0x3FF == 0x18:
             port = (address & ~0x3FF) + 0x14
             output = self._registers.get(port, 0)
             self._registers[port] = (output | value & 0xFFFF) & ~(value >> 16 & ~value & 0xFFFF)
         else:
             self._registers[address] = value
+
+    def _reset_block(self, block: range) -> None:
+        for address in [address for address in self._registers if address in block]:
+            del self._registers[address]
+        for address in _AFTER_RESET:
+            if address in block:
+                self._registers[address] = _AFTER_RESET[address]
 
     def _write_supply(self, value: int) -> None:
         """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""
@@ -224,7 +268,7 @@ def _rcc_cr(stored: int) -> int:
     """Every oscillator is ready as soon as it is on."""
     for on, ready in ((0, 2), (7, 8), (12, 13), (16, 17), (24, 25), (26, 27), (28, 29)):
         stored = stored & ~(1 << ready) | (stored >> on & 1) << ready
-    return stored | 0xC000
+    return stored | 0xC020
 
 
 def _first_bit_makes_second(stored: int) -> int:
