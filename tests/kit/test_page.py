@@ -173,6 +173,15 @@ def test_a_real_browser_shows_it_without_a_complaint(
         assert shot.stat().st_size > 20_000, "an empty page"
 
 
+@pytest.mark.parametrize("width", [390, 600, 1280])
+def test_nobody_has_to_scroll_sideways(page: Page, browser: Browser, width: int) -> None:
+    script = "document.documentElement.scrollWidth + ' ' + innerWidth"
+    needed, shown = browser.run_script(page.path, script, f"--window-size={width},900").split()
+
+    assert int(shown) == width
+    assert int(needed) <= width
+
+
 def test_the_browser_would_have_complained(browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text("<!DOCTYPE html><script>throw new Error('here')</script>")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +140,30 @@ def test_the_six_steps_with_dfu_util_end_with_the_new_version(
         with bus.with_board(board):
             ended = bus.run(["sh", "-c", page.command("dfu-util")], cwd=page.path.parent)
         assert (ended.code, "DONE" in ended.out) == (0, True), ended.out
+        board.power_off()
+        board.save(bench.folder / "board.sim")
+
+    customer.walk(type_it)
+
+    assert customer.runs_new
+
+
+def test_the_six_steps_with_splitflash_end_with_the_new_version(
+    customer: Customer, bus: MockedBus
+) -> None:
+    bench, page = customer.bench, customer.page
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def type_it() -> None:
+        board = bench.board
+        board.boot(boot0=True)
+        with bus.with_board(board):
+            ended = bus.run(
+                ["sh", "-c", page.command("splitflash")],
+                cwd=page.path.parent,
+                extra={"PATH": path},
+            )
+        assert ended.code == 0, ended.out
         board.power_off()
         board.save(bench.folder / "board.sim")
 
