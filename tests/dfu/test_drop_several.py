@@ -62,7 +62,7 @@ def test_one_that_fails_does_not_stop_the_others_and_the_exit_code_tells(
     assert run(["drop", file, "--all"]) == 17
     assert [holds(board) for board in boards] == [True, False, True]
     out, err = capsys.readouterr()
-    assert "usb:1-2: failed: usb:1-2: " in out
+    assert "failed: usb:1-2: read at 0x08000400: this device is read-protected" in out
     assert "do NOT let any tool disable the protection" in out
     assert "2 of 3 devices hold the update" in out
     assert "1 of 3 devices failed: usb:1-2 (exit code 14)" in err.splitlines()[-1]
@@ -109,15 +109,16 @@ def test_a_dry_run_shows_every_plan_and_changes_nothing(
     assert not any(board.flash.operations for board in boards)
 
 
-def test_on_a_terminal_each_device_has_a_bar(
+def test_on_a_terminal_each_device_has_a_bar_that_ends(
     file: str, monkeypatch: Patch, capsys: Captured
 ) -> None:
-    street.plug_in(monkeypatch, street.board(), street.board())
+    street.plug_in(monkeypatch, street.board(), street.board(rdp=0x55))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert run(["drop", file, "--all"]) == 0
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run(["drop", file, "--all"]) == 17
     err = capsys.readouterr().err
-    assert "usb:1-1" in err
-    assert "usb:1-2" in err
+    assert "usb:1-1      done" in err
+    assert "usb:1-2    failed" in err
 
 
 def test_ctrl_c_stops_every_device_where_the_next_drop_goes_on(
