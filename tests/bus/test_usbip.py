@@ -27,6 +27,7 @@ from test_readme import README
 from packager.cli import run
 from packager.dfu.protocol import DfuSe
 from packager.dfu.staging import prepare_drop, run_plan
+from packager.errors import PackagerError
 from packager.sim import usbip
 from packager.sim.board import Board, Outcome
 from packager.sim.rom import Hung, RomDfu
@@ -210,6 +211,23 @@ def test_after_a_detach_it_can_be_attached_again(server: Served) -> None:
         wait_for(lambda: not server.server._imported)
     assert server.said == ["attached", "detached"] * 3
     assert server.detached == 3
+
+
+def test_an_error_while_saving_at_a_detach_ends_the_server(board: Board) -> None:
+    def fail() -> None:
+        raise PackagerError("board.sim", "the disk is full")
+
+    async def play() -> None:
+        server = UsbipServer(board, print, fail)
+        ready = asyncio.Event()
+        task = asyncio.create_task(server.serve("127.0.0.1", 0, ready.set))
+        await ready.wait()
+        host = await asyncio.to_thread(Attached, ("127.0.0.1", server.port))
+        host.close()
+        await asyncio.wait_for(task, 10)
+
+    with pytest.raises(PackagerError, match="disk is full"):
+        asyncio.run(play())
 
 
 def test_a_urb_that_was_answered_cannot_be_unlinked(server: Served) -> None:
