@@ -15,7 +15,7 @@ from packager.dfu.constants import Request
 from packager.sim.board import Outcome
 
 from .mocked_bus import Ended, MockedBus
-from .scene import NEW, OLD, Product
+from .scene import NEW, OLD, Product, stop_answering
 
 OK, BAD_DATA, IO_ERROR = 0, 65, 74
 """Exit codes of dfu-util (sysexits)."""
@@ -182,6 +182,20 @@ def test_unplugged_anywhere_it_ends_and_the_old_application_runs(
         ended = run(*raw(thing))
     assert ended.code == IO_ERROR, ended.out
     assert ended.virtual_seconds < 10
+    assert thing.power_cycle(board) == OLD
+
+
+@pytest.mark.parametrize("transfer", [1, 3, 5, 6, 7, 8, 9, 11, 13, 20, 50])
+def test_when_the_device_stops_answering_it_ends(
+    bus: MockedBus, run: Run, thing: Product, transfer: int
+) -> None:
+    board = thing.board()
+    stop_answering(board, transfer)
+    with bus.with_board(board):
+        ended = run(*raw(thing))
+    assert ended.code, ended.out
+    assert not ended.cable_pulled
+    assert ended.virtual_seconds < 60
     assert thing.power_cycle(board) == OLD
 
 

@@ -13,6 +13,7 @@ import workshop
 
 from packager.errors import (
     DeviceError,
+    DeviceTimeoutError,
     NoDeviceError,
     PermissionOrDriverError,
     ProtectedError,
@@ -22,7 +23,7 @@ from packager.errors import (
 
 from .mocked_bus import Ended, MockedBus
 from .permission import as_a_mortal, closed
-from .scene import NEW, OLD, Product
+from .scene import NEW, OLD, Product, stop_answering
 
 Run = Callable[..., Ended]
 
@@ -173,6 +174,23 @@ def test_unplugged_anywhere_it_ends_with_one_line(
         ended = run("drop", "update.bin")
     assert ended.code in (DeviceError.exit_code, NoDeviceError.exit_code), ended.out
     assert "Traceback" not in ended.out
+    assert thing.power_cycle(board) == OLD
+
+
+@pytest.mark.parametrize("transfer", [1, 2, 3, 4, 6, 9, 15, 40, 60])
+def test_when_the_device_stops_answering_it_ends_with_one_line(
+    bus: MockedBus, run: Run, thing: Product, transfer: int
+) -> None:
+    """Of SET_INTERFACE, the second one, the kernel's timeout comes through libusb as 'other'."""
+    board = thing.board()
+    stop_answering(board, transfer)
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    expected = DeviceError if transfer == 2 else DeviceTimeoutError
+    assert ended.code == expected.exit_code, ended.out
+    assert "Traceback" not in ended.out
+    assert not ended.cable_pulled
+    assert ended.virtual_seconds < 60
     assert thing.power_cycle(board) == OLD
 
 

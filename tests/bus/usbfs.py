@@ -14,6 +14,8 @@ from .recorder import Recorder
 
 IDLE_SECONDS = 0.25
 """Virtual seconds that pass when a program looks whether a device that hangs has answered."""
+KERNEL_TIMEOUT = 5.0
+"""Virtual seconds the kernel waits for an answer to what it sends by itself."""
 
 SUBMITURB, DISCARDURB = 0x8038550A, 0x550B
 REAPURB, REAPURBNDELAY = 0x4008550C, 0x4008550D
@@ -117,6 +119,7 @@ def handler_class(umockdev: Any, bus: Bus) -> Any:
             except Gone:
                 return -1, errno.ENODEV
             except Hung:
+                bus.let_pass(KERNEL_TIMEOUT)
                 return -1, errno.ETIMEDOUT
             return 0, 0
 
