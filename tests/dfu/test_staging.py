@@ -93,6 +93,20 @@ def test_data_that_is_there_already_is_not_written_again() -> None:
     )
 
 
+def test_only_what_is_written_is_read_back_for_the_rest_was_read_before() -> None:
+    update = products.update(2 * SECTOR_SIZE)
+    held = (
+        Held(FIRST, SECTOR_SIZE, dirty=False, headless=True),
+        Held(SECOND, 4096, dirty=False),
+        Held(THIRD, 0, dirty=True),
+    )
+    steps = plan_drop(update, memory(*held)).steps
+    written = {(step.address, step.data) for step in steps if isinstance(step, Write)}
+    read_back = {(step.address, step.data) for step in steps if isinstance(step, Verify)}
+    assert read_back == written
+    assert not any(address < SECOND for address, _ in written if address != FIRST)
+
+
 def test_a_payload_without_its_header_is_kept() -> None:
     update = products.update(2 * SECTOR_SIZE)
     held = (
