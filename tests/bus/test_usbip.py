@@ -547,7 +547,12 @@ def test_dfu_util_sees_the_board_that_the_kernel_attached(
         check=True,
     )
     listed = [dfu_util, "-l"]
-    wait_for(lambda: b"200364500000" in subprocess.run(listed, capture_output=True).stdout)
+
+    def seen() -> bool:
+        done = subprocess.run(listed, capture_output=True, timeout=20, check=False)
+        return b"200364500000" in done.stdout
+
+    wait_for(seen)
 
 
 # -- helpers ---------------------------------------------------------------------------------------
