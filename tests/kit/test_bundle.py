@@ -92,6 +92,7 @@ def test_a_zip_holds_the_same_files_and_is_the_same_bytes_whenever_it_is_made(
         assert {name: archive.read(entry) for name, entry in stored.items()} == folder
         for name, entry in stored.items():
             assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+            assert entry.create_system == 3, "only then the mode counts"
             mode = entry.external_attr >> 16
             assert stat.S_ISREG(mode)
             assert bool(mode & 0o111) == name.endswith(".sh")
