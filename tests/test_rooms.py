@@ -13,7 +13,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "click": ("cli/",),
     "rich": ("cli/",),
-    "usb": ("dfu/usb.py", "sim/usb_backend.py"),
+    "usb": ("dfu/usb.py", "dfu/usb_errors.py", "sim/usb_backend.py"),
     "libusb_package": ("dfu/usb.py",),
     "unicorn": ("sim/cpu",),
     "ruamel": ("layout_file.py",),

@@ -82,20 +82,40 @@ def test_no_device_tells_of_boot0_cable_and_reset(monkeypatch: Patch, capsys: Ca
         assert word in devices["do"]
 
 
-def test_a_debug_probe_is_not_taken_for_the_device(monkeypatch: Patch, capsys: Captured) -> None:
-    probe = Plugged(Rom(), 3, protocol=1)
-    backend = Bus(probe)
+def plug_other(monkeypatch: Patch, vendor: int, product: int, protocol: int) -> None:
+    """Plug in something that is no device in DFU mode."""
+    backend = Bus(Plugged(Rom(), 3, protocol=protocol))
     descriptor = backend.get_device_descriptor
 
-    def st_link(device: Plugged) -> Any:
+    def other(device: Plugged) -> Any:
         found = descriptor(device)
-        found.idProduct = 0x374B
+        found.idVendor, found.idProduct = vendor, product
         return found
 
-    monkeypatch.setattr(backend, "get_device_descriptor", st_link)
+    monkeypatch.setattr(backend, "get_device_descriptor", other)
     monkeypatch.setattr(our_usb, "_default_backend", lambda: backend)
+
+
+@pytest.mark.parametrize(
+    ("ids", "protocol", "text"),
+    [
+        ((0x0483, 0x374B), 0, "usb:1-3 ST-LINK (a debug probe)"),
+        ((0x0483, 0x5740), 0, "usb:1-3 0483:5740"),
+        ((0x1234, 0x0001), 1, "usb:1-3 1234:0001 (its application runs: set BOOT0 high"),
+    ],
+)
+def test_what_is_no_device_in_dfu_mode_is_named_for_what_it_is(
+    ids: tuple[int, int], protocol: int, text: str, monkeypatch: Patch, capsys: Captured
+) -> None:
+    plug_other(monkeypatch, *ids, protocol)
     assert run(["doctor", "--json"]) == 11
-    assert "usb:1-3 ST-LINK (a debug probe)" in checks(capsys)["devices"]["found"]
+    assert text in checks(capsys)["devices"]["found"]
+
+
+def test_a_mouse_is_not_named(monkeypatch: Patch, capsys: Captured) -> None:
+    plug_other(monkeypatch, 0x046D, 0xC077, 0)
+    assert run(["doctor", "--json"]) == 11
+    assert "usb:1-3" not in checks(capsys)["devices"]["found"]
 
 
 def test_a_missing_permission_prints_rule_file_and_command(
