@@ -39,12 +39,16 @@ flash_vectors(uint32_t vectors[2], uint32_t image_size)
     return app_vectors_plausible(vectors, image_size) ? 0 : -1;
 }
 
-// Feeds the whole image, block by block, to one of the two sums.
+// Feeds the whole image, block by block, to one of the two sums. Nothing at all
+// has no sum: a record of zeros must not fit.
 NODISCARD static int
 sum_image(uint32_t size, crypto_blake2b_ctx *digest, uint32_t *crc)
 {
     uint32_t block[BLOCK_SIZE / 4];
     uint32_t at = info_block.app.start;
+    if (!size) {
+        return -1;
+    }
     while (size) {
         const uint32_t take = min_u32(size, BLOCK_SIZE);
         if (flash_read(block, at, take) < 0) {
@@ -93,19 +97,28 @@ crc_mismatch(const struct mark_record *record)
     return crc ^ record->image_crc;
 }
 
-// A mismatch is folded into the answer instead of being branched on: there is
-// no single instruction whose loss turns a wrong image into APP_VALID.
+// A mismatch is turned into the answer instead of being branched on: there is
+// no single instruction whose loss makes a wrong image APP_VALID. In two steps
+// and a function of its own, so that no compiler holds APP_VALID in a register
+// before the mismatch has gone into it.
+NOINLINE static uint32_t
+valid_unless(uint32_t mismatch)
+{
+    uint32_t answer = ~mismatch;
+    FORGET(answer);
+    return answer + (APP_VALID + 1u);
+}
+
 static uint32_t
 checked(const struct mark_record *record, enum boot_check how)
 {
-    if (how == BOOT_CHECK_OFF) {
-        return APP_VALID;
+    if (how != BOOT_CHECK_OFF) {
+        machine_long_work();
+        return valid_unless(how == BOOT_CHECK_CRC ? crc_mismatch(record)
+                                                  : digest_mismatch(record));
     }
-    machine_long_work();
-    if (how == BOOT_CHECK_CRC) {
-        return APP_VALID ^ crc_mismatch(record);
-    }
-    return APP_VALID ^ digest_mismatch(record);
+    ASK_AGAIN(); // is it off for everyone who asks?
+    return valid_unless(info_block.boot_check | how);
 }
 
 // A board flashed by a debugger has no record; only a development loader

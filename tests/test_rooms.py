@@ -13,7 +13,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "click": ("cli/",),
     "rich": ("cli/",),
-    "usb": ("dfu/usb.py", "sim/usb_backend.py"),
+    "usb": ("dfu/usb.py", "dfu/usb_errors.py", "sim/usb_backend.py"),
     "libusb_package": ("dfu/usb.py",),
     "unicorn": ("sim/cpu",),
     "ruamel": ("layout_file.py",),
@@ -56,10 +56,31 @@ def test_nothing_but_the_entry_point_imports_the_command_line(path: Path) -> Non
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if room(p).startswith("sim/")], ids=room)
 def test_the_virtual_board_shares_no_logic_with_what_it_judges(path: Path) -> None:
-    rooms = "format records update crypto keys dfu.protocol dfu.staging dfu.usb"
-    judged = rooms.split()
+    rooms = "format records update crypto keys dfu."
+    judged = tuple(f"packager.{part}" for part in rooms.split())
     for name in imports_of(path):
-        assert not name.startswith(tuple(f"packager.{part}" for part in judged)), name
+        numbers = name.startswith("packager.dfu.constants")
+        assert numbers or not name.startswith(judged), name
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if room(p).startswith("dfu/")], ids=room)
+def test_the_client_knows_neither_the_virtual_board_nor_any_key(path: Path) -> None:
+    rooms = "errors chip reasons layout format records dfu"
+    known = tuple(f"packager.{part}" for part in rooms.split())
+    for name in imports_of(path):
+        assert not name.startswith("packager.") or name.startswith(known), name
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if room(p).startswith("kit/")], ids=room)
+def test_a_kit_is_made_of_texts_and_files_only(path: Path) -> None:
+    """Its figures are its own, so that the virtual board can contradict them."""
+    rooms = (
+        "errors chip reasons layout format update update_file hex_file dfuse_file inspection files"
+        " kit dfu.advice"
+    )
+    allowed = tuple(f"packager.{part}" for part in rooms.split())
+    for name in imports_of(path):
+        assert not name.startswith("packager.") or name.startswith(allowed), name
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=room)

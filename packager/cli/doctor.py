@@ -13,7 +13,6 @@ import click
 from packager import __version__
 from packager.cli.device import ANY_DEVICES, JSON, Door, door, doors
 from packager.cli.report import Report
-from packager.errors import PackagerError
 
 if TYPE_CHECKING:
     from packager.dfu.doctor import Check, Examined
@@ -62,10 +61,10 @@ def _only_virtual(names: tuple[str, ...]) -> bool:
 
 
 def _there(names: tuple[str, ...]) -> list[Door]:
-    """Return the ways to the devices to look at; that there is none was told already."""
+    """Return the ways to the devices to look at; why there are none was told already."""
     try:
         return [door(name) for name in names] if names else doors(())
-    except PackagerError:
+    except Exception:
         return []
 
 

@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 NEXT = "unplug the device, set BOOT0 low, plug it in again; its loader then checks the update"
 
 
-@click.command()
+EPILOG = """\b
+With --json every line of the output is one object, {"type": ..., "data": ...}:
+  task_begin     the command (device null), then each device
+  task_progress  phase, done and total in bytes, percent
+  info           kind, and a value of that name: staged or plan
+  log            level and message
+  task_end       result (success or fail), exit_code, error if there is one
+The exit codes are listed by splitflash --help.
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("update_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @ANY_DEVICES
 @click.option("--all", "every", is_flag=True, help="Drop to every device on USB, all at once.")
@@ -106,8 +117,12 @@ class _Job:
         with self._report.progress_of_each(named) as progress_of:
 
             def work(name: str, stop: Stop) -> Plan:
-                with self._report.running(name), named[name].open() as dfu:
-                    plan = self._stage(dfu, stop.heeding(progress_of(name)))
+                with (
+                    self._report.running(name),
+                    progress_of(name) as progress,
+                    named[name].open() as dfu,
+                ):
+                    plan = self._stage(dfu, stop.heeding(progress))
                     self._restart(dfu)
                     return plan
 
@@ -116,7 +131,7 @@ class _Job:
         for name, outcome in outcomes.items():
             if isinstance(outcome, PackagerError):
                 failed.append(f"{name} (exit code {outcome.exit_code})")
-                self._report.say(f"{name}: failed: {outcome}", name)
+                self._report.say(f"failed: {_named(outcome, name)}", name)
             else:
                 self._tell(outcome, name)
         self._sum_up(len(named), failed)
@@ -161,3 +176,8 @@ class _Job:
         if self._leave:
             self._report.say("the device was told to restart; if it does not come back:")
         self._report.say(NEXT)
+
+
+def _named(error: PackagerError, device: str) -> str:
+    text = str(error)
+    return text if text.startswith(device) else f"{device}: {text}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import click
 
 from packager.dfu.pipe import Clock, Progress
+
+ProgressOf = Callable[[str], AbstractContextManager[Progress]]
+"""Gives the callback for one of several devices, for as long as it is worked on."""
 
 _STEPS = 10
 
@@ -48,27 +51,38 @@ def show_progress(clock: Clock) -> Iterator[Progress]:
 
 
 @contextmanager
-def show_several(devices: list[str]) -> Iterator[Callable[[str], Progress]]:
-    """Yield what gives each device its own callback: a bar each, or lines that name the device."""
+def show_several(devices: list[str]) -> Iterator[ProgressOf]:
+    """Yield what shows the work on each device: a bar each, or lines that name the device."""
     if not sys.stderr.isatty():
-        yield lambda device: _plain_of(device)
+        yield lambda device: nullcontext(_plain_of(device))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks = {device: bars.add_task(device, total=None) for device in devices}
+        tasks = {device: bars.add_task(_words(device, ""), total=None) for device in devices}
 
-        def progress_of(device: str) -> Progress:
+        @contextmanager
+        def progress_of(device: str) -> Iterator[Progress]:
+            task = tasks[device]
+
             def show(phase: str, done: int, total: int) -> None:
-                words = f"{device} {phase:>9}"
-                bars.update(tasks[device], description=words, completed=done, total=total)
+                bars.update(task, description=_words(device, phase), completed=done, total=total)
 
-            return show
+            try:
+                yield show
+            except BaseException:
+                bars.update(task, description=_words(device, "failed"), completed=0, total=1)
+                raise
+            bars.update(task, description=_words(device, "done"))
 
         yield progress_of
+
+
+def _words(device: str, phase: str) -> str:
+    return f"{device} {phase:>9}"
 
 
 def _plain_of(device: str) -> Progress:

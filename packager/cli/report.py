@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from packager.cli.progress import show_progress, show_several
+from packager.cli.progress import ProgressOf, show_progress, show_several
 from packager.dfu.pipe import Clock, Progress
 from packager.errors import PackagerError
 
@@ -79,10 +79,10 @@ class Report:
             yield progress
 
     @contextmanager
-    def progress_of_each(self, devices: Iterable[str]) -> Iterator[Callable[[str], Progress]]:
+    def progress_of_each(self, devices: Iterable[str]) -> Iterator[ProgressOf]:
         """Yield what gives every device its callback, for work on several at once."""
         if self.as_json:
-            yield self._json_progress
+            yield lambda device: nullcontext(self._json_progress(device))
             return
         with show_several(list(devices)) as progress_of:
             yield progress_of

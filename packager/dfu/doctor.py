@@ -92,16 +92,11 @@ class Examined:
 
 def examine_usb(system: str = sys.platform) -> list[Check]:
     """Check what does not depend on any device, and whether one is there."""
-    try:
-        checks = [Check("libusb", Verdict.OK, f"libusb {libusb_version()}")]
-    except PackagerError as error:
-        return [
-            _problem("libusb", error),
-            Check("devices", Verdict.UNKNOWN, "without libusb nobody can look for devices"),
-        ]
-    checks.append(_rights(system))
-    checks.append(_careful("devices", _presence))
-    return checks
+    libusb = _careful("libusb", lambda: Check("libusb", Verdict.OK, f"libusb {libusb_version()}"))
+    if libusb.verdict is Verdict.PROBLEM:
+        found = "without libusb nobody can look for devices"
+        return [libusb, Check("devices", Verdict.UNKNOWN, found)]
+    return [libusb, _rights(system), _careful("devices", _presence)]
 
 
 def examine_device(where: str, opened: Opener, layout: Layout | None = None) -> Examined:
@@ -221,7 +216,7 @@ def _staging(where: str, status: DeviceStatus) -> Check:
         found = f"update to version {version_text(staged.version)}, not installed yet"
         return Check("staging", Verdict.OK, found, f"{POWER_CYCLE_DO}: it installs itself", where)
     found = status.staging.value if status.staging else "nothing is known"
-    do = "" if status.staging is StagingState.EMPTY else "drop the update again"
+    do = "" if status.staging is StagingState.EMPTY else "drop an update, that erases it"
     return Check("staging", Verdict.OK, found, do, where)
 
 

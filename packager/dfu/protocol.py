@@ -99,6 +99,8 @@ class DfuSe:
         """As the device last told; None when that may not be true any more."""
         self._answers = False
         """The device was spoken to, and nothing says that it cannot answer."""
+        self._busy_until = 0.0
+        """When the time is over that the device announced for what it is doing."""
         self._doing = "connect"
 
     def __enter__(self) -> DfuSe:
@@ -261,7 +263,7 @@ class DfuSe:
             if reply.state is State.DFU_IDLE:
                 return
             if reply.state is State.DFU_DNBUSY:
-                self._clear_stuck_busy(reply, LEFTOVER_SECONDS)
+                self._clear_stuck_busy()
             elif reply.state is State.DFU_ERROR:
                 self._out(Request.CLRSTATUS, 0, b"")
             elif reply.state in (State.APP_IDLE, State.APP_DETACH):
@@ -291,7 +293,7 @@ class DfuSe:
         seconds = WORST_ERASE_SECONDS + LONGEST_POLL if stays_busy else ERASE_SECONDS
         reply = self._poll(seconds)
         if stays_busy and reply.state is State.DFU_DNBUSY:
-            self._clear_stuck_busy(reply, seconds)
+            self._clear_stuck_busy()
         else:
             self._expect_done(reply, seconds)
 
@@ -305,16 +307,18 @@ class DfuSe:
             now = self.clock.now
             if reply.state is not State.DFU_DNBUSY or now >= deadline:
                 return reply
+            if first:
+                self._busy_until = now + min(reply.poll_seconds, ERASE_SECONDS)
             pause = _pause(reply.poll_seconds, now - asked, first=first)
             self.clock.sleep(min(pause, deadline - now))
             first = False
 
-    def _clear_stuck_busy(self, reply: StatusReply, waited: float) -> None:
+    def _clear_stuck_busy(self) -> None:
         """Free a ROM that reports dfuDNBUSY for ever, not before the time it announced has passed.
 
         The first CLRSTATUS ends in dfuERROR with errUNKNOWN, the second in dfuIDLE.
         """
-        self.clock.sleep(max(0.0, min(reply.poll_seconds, ERASE_SECONDS) - waited))
+        self._sleep_until(self._busy_until)
         for _ in range(2):
             self._out(Request.CLRSTATUS, 0, b"")
             reply = self.get_status()

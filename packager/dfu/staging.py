@@ -225,8 +225,9 @@ def plan_drop(update: bytes, memory: Memory) -> Plan:
             skip = max(skip, block)
         if skip < len(part):
             _append(writes, Write(held.sector + skip, part[skip:]))
-    payload, first = Span(start + block, len(staged) - block), staged[:block]
-    verify = [Verify(payload.start, staged[block:])] if payload.size else []
+    # what is kept was read and compared just now; so every byte is, before the header goes in
+    verify = [Verify(write.address, write.data) for write in writes]
+    first = staged[:block]
     return Plan(staging, (*erases, *writes, *verify, Write(start, first), Verify(start, first)))
 
 

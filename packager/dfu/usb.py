@@ -1,4 +1,4 @@
-"""Finds DfuSe devices on USB and opens one; the only room that knows pyusb.
+"""Finds DfuSe devices on USB and opens one; with ``usb_errors`` the only room that knows pyusb.
 
 A device is known by where it is plugged in (bus and ports). Its serial number is not unique: the
 ROM makes it from the chip revision. Every pyusb error leaves as one of ours with what to do.
@@ -7,9 +7,7 @@ ROM makes it from the chip revision. Every pyusb error leaves as one of ours wit
 from __future__ import annotations
 
 import ctypes
-import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +17,22 @@ import usb.core
 import usb.util
 
 from packager.chip import BOOT_ADDRESS, Span
-from packager.dfu.advice import BUSY_DO, DRIVER_DO, LIBUSB_DO, NO_DEVICE_DO, PERMISSION_DO
+from packager.dfu.advice import NO_DEVICE_DO
 from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
 from packager.dfu.memory_map import Access, MemoryMap, parse_memory_map
-from packager.dfu.pipe import Clock, GoneError, StalledError
+from packager.dfu.pipe import Clock
 from packager.dfu.protocol import DfuSe
+from packager.dfu.usb_errors import our_errors
 from packager.errors import (
     DeviceError,
-    DeviceTimeoutError,
     NoDeviceError,
-    PermissionOrDriverError,
     SeveralDevicesError,
 )
 
 DFU_INTERFACE = (0xFE, 0x01, 0x02)
 """Class, subclass and protocol of an interface in DFU mode (DFU 1.1 table 4.4)."""
+RUN_TIME_INTERFACE = (0xFE, 0x01, 0x01)
+"""The same of a device whose application runs and could change to DFU mode (table 4.1)."""
 FUNCTIONAL_DESCRIPTOR = 0x21
 STRING_DESCRIPTOR = 3
 ENGLISH_US = 0x0409
@@ -77,7 +76,7 @@ class UsbPipe:
         timeout_ms: int,
     ) -> bytes:
         """Send bytes or receive up to that many."""
-        with _our_errors(self._device.key):
+        with our_errors(self._device.key):
             answer = self._device.handle.ctrl_transfer(
                 request_type, request, value, index, data_or_length, timeout_ms
             )
@@ -103,7 +102,7 @@ def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
     Raises:
         PermissionOrDriverError: there is no way to reach USB at all.
     """
-    with _our_errors("USB"):
+    with our_errors("USB"):
         found = [
             UsbDevice(_key(device), device)
             for device in usb.core.find(
@@ -118,17 +117,15 @@ def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
 
 
 def find_others(backend: Any = None) -> tuple[str, ...]:
-    """Name what else of ST's is plugged in: not in DFU mode, or no device of ours at all.
+    """Name what else is plugged in that may be meant: ST's, or an application that knows DFU.
 
     Raises:
         PermissionOrDriverError: there is no way to reach USB at all.
     """
-    with _our_errors("USB"):
-        found = usb.core.find(
-            find_all=True, backend=backend or _default_backend(), idVendor=VENDOR_ID
-        )
-        others = [device for device in found if not _is_in_dfu_mode(device)]
-    return tuple(f"{_key(device)} {_other_name(device)}" for device in others)
+    with our_errors("USB"):
+        found = usb.core.find(find_all=True, backend=backend or _default_backend())
+        named = [(device, _other_name(device)) for device in found]
+    return tuple(f"{_key(device)} {name}" for device, name in named if name)
 
 
 def libusb_version(backend: Any = None) -> str:
@@ -137,7 +134,7 @@ def libusb_version(backend: Any = None) -> str:
     Raises:
         PermissionOrDriverError: libusb is missing.
     """
-    with _our_errors("USB"):
+    with our_errors("USB"):
         backend = backend or _default_backend()
     try:
         ask = backend.lib.libusb_get_version
@@ -166,7 +163,7 @@ def open_device(
     device = _choose(find_devices(backend), key)
     pipe = UsbPipe(device)
     try:
-        with _our_errors(device.key):
+        with our_errors(device.key):
             alternate, memory_map = _flash_alternate(device)
             device.handle.set_interface_altsetting(alternate.interface, alternate.number)
             transfer_size = _transfer_size(device.handle)
@@ -236,12 +233,25 @@ def _is_in_dfu_mode(device: Any) -> bool:
 
 
 def _other_name(device: Any) -> str:
-    if device.idProduct in DEBUG_PROBES:
-        return "ST-LINK (a debug probe)"
-    return f"{device.idVendor:04x}:{device.idProduct:04x}"
+    """Say what a device is that is not in DFU mode; empty if it has nothing to do with it."""
+    ids = f"{device.idVendor:04x}:{device.idProduct:04x}"
+    try:
+        if next(_interfaces(device, DFU_INTERFACE), None):
+            return ""
+        if next(_interfaces(device, RUN_TIME_INTERFACE), None):
+            return f"{ids} (its application runs: set BOOT0 high and plug it in again)"
+    except (usb.core.USBError, NotImplementedError):
+        pass
+    if device.idVendor != VENDOR_ID or device.idProduct == PRODUCT_ID:
+        return ""
+    return "ST-LINK (a debug probe)" if device.idProduct in DEBUG_PROBES else ids
 
 
 def _dfu_interfaces(device: Any) -> Iterator[Any]:
+    return _interfaces(device, DFU_INTERFACE)
+
+
+def _interfaces(device: Any, wanted: tuple[int, int, int]) -> Iterator[Any]:
     for configuration in device:
         for interface in configuration:
             numbers = (
@@ -249,7 +259,7 @@ def _dfu_interfaces(device: Any) -> Iterator[Any]:
                 interface.bInterfaceSubClass,
                 interface.bInterfaceProtocol,
             )
-            if numbers == DFU_INTERFACE:
+            if numbers == wanted:
                 yield interface
 
 
@@ -292,58 +302,3 @@ def _default_backend() -> Any:
     if backend is None:
         raise usb.core.NoBackendError
     return backend
-
-
-@contextmanager
-def _our_errors(where: str) -> Iterator[None]:
-    """Turn everything pyusb raises into an error a person can act on."""
-    try:
-        yield
-    except usb.core.NoBackendError:
-        raise PermissionOrDriverError(
-            where, "libusb is missing or does not start", "", LIBUSB_DO
-        ) from None
-    except NotImplementedError:
-        # what libusb answers on Windows for a device without a WinUSB driver
-        raise PermissionOrDriverError(
-            where, "the device has no driver we can use", "", DRIVER_DO
-        ) from None
-    except usb.core.USBTimeoutError as error:
-        raise _timeout(where) from error
-    except usb.core.USBError as error:
-        raise _usb_error(where, error) from error
-
-
-def _usb_error(where: str, error: Any) -> DeviceError:
-    code = error.errno
-    if code == errno.EPIPE:
-        return StalledError(where, "the device refused a request", "", "repeat the command")
-    if code in (errno.ENODEV, errno.EIO, errno.ENXIO, errno.ESHUTDOWN):
-        return GoneError(
-            where,
-            "the device left the bus",
-            "",
-            "plug it in again (BOOT0 high) and repeat the command; nothing is lost",
-        )
-    if code in (errno.EACCES, errno.EPERM):
-        return PermissionOrDriverError(where, "no permission for the device", "", PERMISSION_DO)
-    if code == errno.EBUSY:
-        return PermissionOrDriverError(
-            where,
-            "another program holds the device",
-            "",
-            BUSY_DO,
-        )
-    if code in (errno.ENOENT, errno.ENOSYS):
-        return PermissionOrDriverError(where, "the device cannot be opened", "", DRIVER_DO)
-    if code == errno.ETIMEDOUT:
-        return _timeout(where)
-    return DeviceError(
-        where, f"USB error: {error.strerror or error}", "", "replug the device and try again"
-    )
-
-
-def _timeout(where: str) -> DeviceTimeoutError:
-    return DeviceTimeoutError(
-        where, "no answer in time", "", "plug the device in again and repeat the command"
-    )

@@ -31,6 +31,10 @@ def write_kit(output: Path, files: dict[str, KitFile], name: str) -> list[Path]:
         write_atomic(output, zip_of(files, name))
         return [output]
     target = Path(os.path.realpath(output))
+    if target == Path(os.path.realpath(".")):
+        raise PackagerError(
+            str(output), "is the folder you are in", "expected another", "name one inside it"
+        )
     old = _kit_in(target)
     try:
         _replace_folder(target, files, old)

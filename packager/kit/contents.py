@@ -15,6 +15,7 @@ from string import Template
 from typing import NamedTuple
 
 from packager.chip import CHIPS, KIB, Chip
+from packager.dfu.advice import UDEV_FILE, UDEV_RULE
 from packager.errors import FormatError, RefusedError
 from packager.format import version_text
 from packager.kit.silence import Silence, silence
@@ -147,6 +148,8 @@ def _values(kit: Kit, hex_file: bytes) -> dict[str, str]:
         "address": f"0x{kit.staging_address:08X}",
         "usual": str(kit.silence.usual),
         "longest": str(kit.silence.longest),
+        "udev_file": UDEV_FILE,
+        "udev_rule": UDEV_RULE,
     }
 
 

@@ -481,6 +481,10 @@ class Core:
         fault.where = f"{fault.where} (pc near 0x{pc:08X})"
         return fault
 
+    def changed(self) -> dict[int, int]:
+        """Return every register that reads otherwise than after a reset, by address."""
+        return self.system.changed() | self.peripherals.changed()
+
     def state(self) -> tuple[int, ...]:
         """Return what decides what comes next, as far as registers hold it."""
         read = self.uc.reg_read

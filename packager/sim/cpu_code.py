@@ -95,6 +95,7 @@ class CodeWatch:
             usb_clock_on=core.peripherals.enabled(RCC_AHB1ENR, 27),
             time=core.clock.now - core.limits.power_on,
             operations=len(core.flash.flash.operations),
+            changed=core.changed(),
         )
 
     # -- the ROM ----------------------------------------------------------------------------------

@@ -147,6 +147,17 @@ class FlashRegisters:
         self.option_error = False
         self.programmed_options = self.flash.options
 
+    def changed(self) -> dict[int, int]:
+        """Return control and status registers, by offset, that are not as after a reset."""
+        found = {
+            offset + 0x100 * number: value
+            for number, bank in enumerate(self.banks)
+            for offset, value, usual in ((CR, bank.cr, 0x31), (SR, int(bank.flags), 0))
+            if value != usual
+        }
+        shared = ((ACR, self.acr, 0x37), (OPTCR, self.optcr, OPTLOCK))
+        return found | {offset: value for offset, value, usual in shared if value != usual}
+
     # -- registers --------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:

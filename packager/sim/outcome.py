@@ -43,6 +43,8 @@ class Handover:
     """Virtual seconds since power-on."""
     operations: int
     """Flash operations since power-on."""
+    changed: dict[int, int]
+    """Registers of core and peripherals that read otherwise than after a reset, by address."""
 
 
 class Outcome(StrEnum):

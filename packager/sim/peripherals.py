@@ -26,7 +26,6 @@ _GPIO, _GPIO_END = 0x5802_0000, 0x5802_2C00
 
 RCC_CR, RCC_CFGR, RCC_BDCR, RCC_CSR, RCC_RSR = (RCC + at for at in (0x00, 0x10, 0x70, 0x74, 0xD0))
 RCC_C1_RSR = RCC + 0x130
-RCC_AHB1RSTR, RCC_AHB4RSTR, RCC_APB1HRSTR = RCC + 0x80, RCC + 0x88, RCC + 0x94
 RCC_AHB1ENR, RCC_AHB4ENR, RCC_APB1LENR = RCC + 0xD8, RCC + 0xE0, RCC + 0xE8
 RCC_APB1HENR, RCC_APB4ENR = RCC + 0xEC, RCC + 0xF4
 PWR_CR1, PWR_CSR1, PWR_CR2, PWR_CR3, PWR_D3CR = (PWR + at for at in (0x00, 0x04, 0x08, 0x0C, 0x18))
@@ -70,6 +69,35 @@ _STORAGE = (
     _Block("DBGMCU", DBGMCU, 0x100),
     *(_Block(name, start, 0x400) for start, name in USARTS.items()),
 )
+
+
+_AFTER_RESET = {
+    RCC_CR: 0xC025,
+    RCC_C1_RSR: 0,
+    PWR_CR1: 0xF000_C000,
+    PWR_CR3: 0x6,
+    PWR_D3CR: 0x6000,
+    RCC_APB4ENR: 1 << _RTCAPBEN,
+    CRS_CFGR: _CRS_CFGR_RESET,
+    **{
+        _GPIO + 0x400 * port + at: value
+        for port, registers in _GPIO_RESET.items()
+        for at, value in registers.items()
+    },
+}
+"""Registers that are not zero after a reset."""
+
+_RESET_BITS = {
+    RCC + 0x80: {25: range(0x4004_0000, 0x4005_0000), 27: range(0x4008_0000, 0x4009_0000)},
+    RCC + 0x88: {
+        port: range(_GPIO + port * 0x400, _GPIO + (port + 1) * 0x400) for port in range(11)
+    },
+    RCC + 0x90: {17: range(0x4000_4400, 0x4000_4800), 18: range(0x4000_4800, 0x4000_4C00)},
+    RCC + 0x94: {1: range(0x4000_8400, 0x4000_8800)},
+    RCC + 0x98: {4: range(0x4001_1000, 0x4001_1400)},
+    RCC + 0x9C: {1: range(0x5800_0400, 0x5800_0800)},
+}
+"""RCC registers by whose bits a peripheral is reset, with its addresses (RM0433 8.7)."""
 
 
 class ResetCause:
@@ -119,16 +147,9 @@ class Peripherals:
         """Take a system reset; backup registers and the reset flags stay."""
         self._reset_cause |= cause
         supply = self._registers.get(PWR_CR3, 0x6) & 0x7
-        self._registers = {
-            RCC_CR: 0xC025,
-            RCC_C1_RSR: 0,
-            RCC_APB4ENR: 1 << _RTCAPBEN,
-            PWR_CR1: 0xF000_C000,
-            PWR_CR3: supply if self._power_register_written else 0x6,
-            PWR_D3CR: 0x6000,
-            CRS_CFGR: _CRS_CFGR_RESET,
-        }
-        self._reset_ports(0x7FF)
+        self._registers = dict(_AFTER_RESET)
+        if self._power_register_written:
+            self._registers[PWR_CR3] = supply
         self.otg.reset()
         self.wire.power_on()
         self.watchdog.reset(running=watchdog_runs)
@@ -155,13 +176,19 @@ class Peripherals:
         """Lose the backup registers: no power, or read-out protection was left."""
         self._backup.clear()
 
-    def _reset_ports(self, ports: int) -> None:
-        for port in range(11):
-            if ports >> port & 1:
-                base = _GPIO + 0x400 * port
-                for at in range(base, base + 0x30, 4):
-                    self._registers.pop(at, None)
-                self._registers.update({base + at: v for at, v in _GPIO_RESET[port].items()})
+    def changed(self) -> dict[int, int]:
+        """Return the registers, by address, that read otherwise than after a reset.
+
+        The flags that tell the cause of the reset are for programs to clear and do not count.
+        """
+        found = {}
+        for address in self._registers.keys() | _AFTER_RESET.keys():
+            derive = _DERIVED.get(address, int)
+            value = derive(self._registers.get(address, 0))
+            if value != derive(_AFTER_RESET.get(address, 0)):
+                found[address] = value
+        flash = self.flash.changed()
+        return found | {flash_registers.BASE + offset: flash[offset] for offset in flash}
 
     # -- access -----------------------------------------------------------------------------------
 
@@ -250,6 +277,11 @@ class Peripherals:
         elif address & ~0x3FF in USARTS and address & 0x3FF == 0x28:
             self.uart.append(value & 0xFF)
             self.on_text()
+        elif address in _RESET_BITS:
+            self._registers[address] = value
+            for bit, block in _RESET_BITS[address].items():
+                if value >> bit & 1:
+                    self._reset_block(block)
         elif _GPIO <= address < _GPIO_END and address & 0x3FF == _BSRR:
             port = (address & ~0x3FF) + _ODR
             output = self._registers.get(port, 0)
@@ -259,16 +291,20 @@ class Peripherals:
             self._registers[address] = value
 
     def _note_clocks(self, address: int, value: int) -> None:
-        """What RCC does besides storing: oscillators that start, peripherals that are reset."""
+        """What RCC does besides storing: an oscillator that starts."""
         self.otg.changed = True
         if address == RCC_CR and value & ~self._registers.get(RCC_CR, 0) & _HSI48ON:
             self._hsi48_ready_at = self.clock.now + _HSI48_SECONDS
-        elif address == RCC_AHB1RSTR and value >> _USB2OTGFS & 1:
+
+    def _reset_block(self, block: range) -> None:
+        self.otg.changed = True
+        if otg.BASE in block:
             self.otg.reset()
-        elif address == RCC_AHB4RSTR:
-            self._reset_ports(value)
-        elif address == RCC_APB1HRSTR and value >> 1 & 1:
-            self._registers.update({CRS_CR: 0, CRS_CFGR: _CRS_CFGR_RESET})
+        for address in [address for address in self._registers if address in block]:
+            del self._registers[address]
+        for address in _AFTER_RESET:
+            if address in block:
+                self._registers[address] = _AFTER_RESET[address]
 
     def _write_supply(self, value: int, *, takes_low_byte: bool) -> None:
         """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""
@@ -312,7 +348,7 @@ def _rcc_cr(stored: int) -> int:
     """Every oscillator is ready as soon as it is on."""
     for on, ready in ((0, 2), (7, 8), (12, 13), (16, 17), (24, 25), (26, 27), (28, 29)):
         stored = stored & ~(1 << ready) | (stored >> on & 1) << ready
-    return stored | 0xC000
+    return stored | 0xC020
 
 
 def _first_bit_makes_second(stored: int) -> int:

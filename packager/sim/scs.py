@@ -13,13 +13,19 @@ SYST_CSR, SYST_RVR, SYST_CVR, SYST_CALIB = 0xE010, 0xE014, 0xE018, 0xE01C
 CPUID, ICSR, VTOR, AIRCR, SCR, CCR, SHCSR = 0xED00, 0xED04, 0xED08, 0xED0C, 0xED10, 0xED14, 0xED24
 CFSR, HFSR, MMFAR, BFAR = 0xED28, 0xED2C, 0xED34, 0xED38
 CLIDR, CTR, CCSIDR, CSSELR = 0xED78, 0xED7C, 0xED80, 0xED84
+ISER, ICER, ISPR, ICPR = 0xE100, 0xE180, 0xE200, 0xE280
 MPU_TYPE, MPU_CTRL, MPU_RNR, MPU_RBAR, MPU_RASR = 0xED90, 0xED94, 0xED98, 0xED9C, 0xEDA0
 DWT_CYCCNT = 0x1004
 
+_CCR_AFTER_RESET = 0x0004_0200
 BFHFNMIGN = 1 << 8
 DCACHE_ON, ICACHE_ON = 1 << 16, 1 << 17
 _CACHE_SIZES = {0: 0xF00F_E019, 1: 0xF01F_E009}
 """CCSIDR: 16 KiB data (4 ways), 16 KiB instruction (2 ways), lines of 32 bytes."""
+
+
+_PENDSVSET = 1 << 28
+_SWITCHES = (SYST_CSR, ICSR, SCR, SHCSR, CFSR, HFSR, MPU_CTRL)
 
 
 class Cfsr(IntFlag):
@@ -67,12 +73,19 @@ class SystemControl:
     def reset(self, vtor: int) -> None:
         """Take the reset values."""
         self.vtor = vtor
-        self.ccr = 0x0004_0200
+        self.ccr = _CCR_AFTER_RESET
         self.registers: dict[int, int] = {}
         self.regions: dict[int, tuple[int, int]] = {}
         self.reset_requested = False
         self.systick_pending = False
         self._systick_epoch = self.clock.now
+
+    def changed(self) -> dict[int, int]:
+        """Return what is not as after a reset, by address: switches, pending bits, fault flags."""
+        found = {offset: self._read_word(offset) for offset in _SWITCHES}
+        found |= {at: self.registers[at] for at in self.registers if ISER <= at < ICPR}
+        found[CCR] = self.ccr ^ _CCR_AFTER_RESET
+        return {0xE000_0000 + offset: value for offset, value in found.items() if value}
 
     # -- SysTick ----------------------------------------------------------------------------------
 
@@ -131,7 +144,7 @@ class SystemControl:
         fixed = {
             CPUID: 0x411F_C271,
             AIRCR: 0xFA05_0000,
-            ICSR: self.systick_pending << 26,
+            ICSR: self.systick_pending << 26 | self.registers.get(ICSR, 0),
             VTOR: self.vtor,
             CCR: self.ccr,
             CLIDR: 0x0900_0003,
@@ -141,6 +154,8 @@ class SystemControl:
         }
         if offset in fixed:
             return fixed[offset]
+        if ISER <= offset < ICPR + 0x40:
+            return self.registers.get(offset & ~0x80, 0)
         if MPU_RBAR <= offset <= 0xEDB8:
             base, attributes = self.regions.get(self._region(), (0, 0))
             return attributes if (offset - MPU_RBAR) % 8 == 4 else base & ~0x1F | self._region()
@@ -167,6 +182,12 @@ class SystemControl:
                 self.systick_pending = False
             elif value & 1 << 26:
                 self.systick_pending = True
+            pended = self.registers.get(ICSR, 0) & ~(value << 1)
+            self.registers[ICSR] = (pended | value) & _PENDSVSET
+        elif ISER <= offset < ICPR + 0x40:
+            held = self.registers.get(offset & ~0x80, 0)
+            clears = offset & 0x80
+            self.registers[offset & ~0x80] = held & ~value if clears else held | value
         elif offset in (CFSR, HFSR):
             self.registers[offset] = self.registers.get(offset, 0) & ~value
         elif MPU_RBAR <= offset <= 0xEDB8:

@@ -160,7 +160,10 @@ def _device(device: UsbDevice) -> bytes:
 
 
 class UsbipServer:
-    """Serves one board; :meth:`serve` runs until the device left the bus."""
+    """Serves one board; :meth:`serve` runs until the device left the bus.
+
+    ``on_detach`` is called when a host let go of it; an error it raises ends :meth:`serve`.
+    """
 
     def __init__(
         self,
@@ -176,6 +179,7 @@ class UsbipServer:
         self._connections: set[asyncio.Task[None]] = set()
         self._imported = False
         self._left = asyncio.Event()
+        self._failure: PackagerError | OSError | None = None
         self.port = 0
         """The TCP port, once it listens."""
 
@@ -199,6 +203,8 @@ class UsbipServer:
             if ready:
                 ready()
             await self._left.wait()
+            if self._failure:
+                raise self._failure
         finally:
             server.close()
             for task in self._connections:
@@ -241,9 +247,9 @@ class UsbipServer:
         elif self._imported:
             status = OpStatus.DEVICE_BUSY
         writer.write(import_reply(status, device))
-        await writer.drain()
         if device is not None and status is OpStatus.OK:
             await self._imported_by_peer(device, reader, writer)
+        await writer.drain()
 
     async def _imported_by_peer(
         self, device: UsbDevice, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -259,9 +265,16 @@ class UsbipServer:
             self._imported = False
             if device.is_on_bus:
                 self._report("detached")
-                self._on_detach()
+                self._tell_detached()
             else:
                 self._left.set()
+
+    def _tell_detached(self) -> None:
+        try:
+            self._on_detach()
+        except (PackagerError, OSError) as error:
+            self._failure = error
+            self._left.set()
 
 
 class _Urbs:

@@ -27,8 +27,16 @@ from refusals import (
 )
 
 from packager import toolchain
-from packager.errors import KeyFileError
-from packager.format import HEADER_SIZE, RECORD_SIZE, version_text
+from packager.dfu.target import check_floor
+from packager.errors import KeyFileError, RefusedError
+from packager.format import (
+    HEADER_SIZE,
+    MAX_CHUNK_SIZE,
+    RECORD_SIZE,
+    largest_image,
+    parse_header,
+    version_text,
+)
 from packager.keys import (
     DeviceKey,
     SigningKey,
@@ -40,8 +48,8 @@ from packager.keys import (
     published_test_keys,
 )
 from packager.loader_build import BuiltLoader, LoaderKeys, build_loader, build_unchecked
-from packager.reasons import Reason
-from packager.records import Action, AppState, RecordType
+from packager.reasons import EXPLANATIONS, Reason
+from packager.records import Action, AppState, MarkRecord, RecordType
 from packager.sim.board import Board, BootReport, Outcome
 from packager.sim.cells import Word
 from packager.sim.flash import FlashSnapshot
@@ -60,7 +68,8 @@ SIZE, CHUNK = 3_500, 1024
 VERSION, COUNTER = 0x0200_0000, 2
 NOTE_WORDS = RECORD_SIZE // 32
 TOOLS = toolchain.NAMES
-SIZE_CASES = size_cases(workshop.layout_named(workshop.DEFAULT))
+LAYOUT = workshop.layout_named(workshop.DEFAULT)
+SIZE_CASES = size_cases(LAYOUT)
 Benches = Callable[[str], "Bench"]
 
 
@@ -199,11 +208,13 @@ def test_the_floor_decides_the_same_on_host_and_loader(
     counter, version = case.floor
     update = desk.seal(desk.new, case.version, case.counter, case.flags)
     board = desk.shop.board(desk.old, version_text(version), counter)
+    newest = desk.shop.records(board)[-1]
     desk.shop.stage(board, update)
 
     seen = told.boot(board, desk.shop.layout, strict=False)
 
     assert desk.host_reason(update, Floor(counter, version)) is case.reason
+    assert reason_of_drop(update, newest) is case.reason
     assert seen.result is not None
     if case.reason is None:
         assert seen.result.action is Action.INSTALLED
@@ -211,6 +222,19 @@ def test_the_floor_decides_the_same_on_host_and_loader(
     else:
         assert (seen.result.action, seen.result.reason) == (Action.REFUSED, case.reason)
         assert desk.shop.app_is(board, desk.old)
+
+
+def reason_of_drop(update: bytes, newest: MarkRecord) -> Reason | None:
+    """Return why ``splitflash drop`` does not write it, in the words of the table of reasons."""
+    try:
+        check_floor(parse_header(update[:HEADER_SIZE]), newest)
+    except RefusedError as error:
+        return next(
+            reason
+            for reason in Reason
+            if EXPLANATIONS[reason].do == error.do and EXPLANATIONS[reason].meaning in error.found
+        )
+    return None
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -402,6 +426,25 @@ def test_no_reason_is_left_without_a_test() -> None:
     shown |= {Reason.ALREADY_INSTALLED}  # test_stories.py, told to the application
 
     assert shown == set(Reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("image_size", largest_image(LAYOUT.app.size, LAYOUT.staging.size, CHUNK)),
+        ("payload_size", LAYOUT.staging.size - HEADER_SIZE),
+        ("chunk_size", MAX_CHUNK_SIZE),
+    ],
+)
+def test_every_size_is_tried_at_its_edges(bench: Benches, name: str, most: int) -> None:
+    desk = bench(toolchain.installed()[0])
+    edges = {0, 1, most - 1, most, most + 1, 1 << 31, 0xFFFF_FFFF}
+
+    shown = [case.make(desk.update, desk.key) for case in (*CASES, *SIZE_CASES)]
+    shown.append(desk.shop.update(desk.new))  # the largest chunk is the usual one
+
+    tried = {int.from_bytes(header_field(update, name), "little") for update in shown}
+    assert tried >= edges
 
 
 def test_sizes_that_wrap_around_are_among_the_cases() -> None:

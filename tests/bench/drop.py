@@ -24,6 +24,7 @@ from packager.dfu.usb import open_device
 from packager.sim.board import Board
 
 SIZE = 512 * KIB
+PURPOSES = ("erase", "program", "usb", "waiting")
 FULL_AIM, AGAIN_AIM = 0.70, 0.25
 """Of dfu-util's time, for a drop to a new device and for the same update once more."""
 
@@ -35,6 +36,8 @@ class Cost:
     transfers: int
     bytes: int
     seconds: float
+    spent: dict[str, float]
+    """Seconds by what they were spent on."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ def main() -> int:
 
 def show(rows: list[Row]) -> int:
     """Print rows, the first of which is the measure; return how many aims are missed."""
-    print(f"{'':<44} {'transfers':>9} {'bytes':>9} {'seconds':>8} {'ratio':>6}")
+    print(
+        f"{'':<42} {'transfers':>9} {'bytes':>8} {'seconds':>7} {'ratio':>5}  "
+        + " ".join(f"{purpose:>7}" for purpose in PURPOSES)
+    )
     stock, missed = rows[0].cost.seconds, 0
     for row in rows:
         ratio = row.cost.seconds / stock
-        line = f"{row.name:<44} {row.cost.transfers:>9} {row.cost.bytes:>9}"
-        line += f" {row.cost.seconds:>8.2f} {ratio:>6.2f}"
+        line = f"{row.name:<42} {row.cost.transfers:>9} {row.cost.bytes:>8}"
+        line += f" {row.cost.seconds:>7.2f} {ratio:>5.2f}  "
+        line += " ".join(f"{row.cost.spent.get(purpose, 0):>7.2f}" for purpose in PURPOSES)
         if row.aim:
             line += f"  aim <= {row.aim:.2f}"
             missed += ratio > row.aim
@@ -149,9 +156,10 @@ def measure(board: Board, drop: Callable[[Board], None]) -> Cost:
         return answer
 
     rom.control = counted  # type: ignore[assignment, method-assign]
-    began = board.clock.now
+    began, spent = board.clock.now, dict(board.clock.seconds)
     drop(board)
-    return Cost(rom.transfers, moved, board.clock.now - began)
+    seconds = board.clock.now - began
+    return Cost(rom.transfers, moved, seconds, board.clock.since(spent))
 
 
 def stock_drop(board: Board, update: bytes, staging: Span) -> None:

@@ -30,6 +30,8 @@ def missing(text: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def bus(session_folder: Path) -> Iterator[MockedBus]:
     """A USB bus that stock programs see."""
+    if sys.platform != "linux":
+        missing("a mocked USB bus needs Linux")
     command = compiler()
     if command is None:
         missing("no C compiler for this machine, to give stock programs virtual time")

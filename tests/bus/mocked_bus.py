@@ -8,20 +8,17 @@ the virtual time of the board, has a deadline there, and a limit in real seconds
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,10 @@ from typing import Any
 from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
 from packager.sim import rom_descriptors as about
 from packager.sim.board import Board
-from packager.sim.rom import Gone, Hung, RomDfu, Stall
 
+from . import udev
 from .recorder import Recorder
+from .usbfs import Node, handler_class
 
 PRELOAD = "libumockdev-preload.so.0"
 DISTRIBUTION_PACKAGES = Path("/usr/lib/python3/dist-packages")
@@ -40,23 +38,11 @@ REAL_SECONDS = 60.0
 """A program that takes longer than this is killed, and the test fails."""
 VIRTUAL_DEADLINE = 600.0
 """Virtual seconds after which a person would pull the cable, and we do."""
-IDLE_SECONDS = 0.25
-"""Virtual seconds that pass when a program looks whether a device that hangs has answered."""
 HOST = "/sys/devices/pci0000:00/0000:00:14.0/usb1"
 
 _ROOT_HUB = bytes.fromhex(
     "12010002090001406b1d020006060302010109021900010100e0000904000001090000000705810304000c"
 )
-_URB = 56
-_CONTROL = 2
-_DISCARDED = -errno.ENOENT
-
-SUBMITURB, DISCARDURB = 0x8038550A, 0x550B
-REAPURB, REAPURBNDELAY = 0x4008550C, 0x4008550D
-CLAIM, RELEASE, DISCONNECT_CLAIM = 0x8004550F, 0x80045510, 0x8108551B
-SETINTERFACE, SETCONFIGURATION = 0x80085504, 0x80045505
-GETDRIVER, GET_CAPABILITIES = 0x41045508, 0x8004551A
-RESET, CLEAR_HALT, IOCTL = 0x5514, 0x80045515, 0xC0105512
 
 
 class BusMissing(Exception):
@@ -72,20 +58,6 @@ class Ended:
     virtual_seconds: float
     cable_pulled: bool
     """It was still busy with the device at its deadline, so the cable was pulled."""
-
-
-@dataclass
-class _Node:
-    """One enumeration of a board; it stays dead once its ROM left."""
-
-    rom: RomDfu
-    recorder: Recorder
-    place: str
-    name: str
-    seen: float
-    """Until when, in seconds of the programs, time has passed for the board."""
-    done: deque[Any] = field(default_factory=deque)
-    waiting: dict[int, Any] = field(default_factory=dict)
 
 
 def introspection(folder: Path) -> Any:
@@ -132,13 +104,13 @@ class MockedBus:
         with self._time_file.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
         self._ahead = _Ahead.from_buffer(self._page)
-        self._nodes: dict[int, _Node] = {}
+        self._nodes: dict[int, Node] = {}
         self._address = 1
         self._testbed.add_from_string(_description(HOST, "0", 1, (0x1D6B, 0x0002), _ROOT_HUB))
         self._deadline: float | None = None
         self.cable_pulled = False
-        self.errors: list[BaseException] = []
-        self._handler_class = _handler_class(umockdev, self)
+        self._errors: list[BaseException] = []
+        self._handler_class = handler_class(umockdev, self)
         self._loop = self._glib.MainLoop()
         self._thread = threading.Thread(target=self._loop.run, daemon=True)
         self._thread.start()
@@ -159,7 +131,7 @@ class MockedBus:
         self._address = self._address + 1 if self._address < 127 else 2  # 1 is the hub
         place = f"{HOST}/{BUS}-{port}"
         name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
-        node = _Node(rom, Recorder(rom.clock), place, name, self._ahead.seconds)
+        node = Node(rom, Recorder(rom.clock), place, name, self._ahead.seconds)
         descriptors = about.device_descriptor() + about.configuration_descriptor()
         ids = VENDOR_ID, PRODUCT_ID
         self._testbed.add_from_string(
@@ -168,14 +140,12 @@ class MockedBus:
         self._testbed.attach_ioctl(name, self._handler_class(node))
         self._nodes[port] = node
         if announce:
-            self._announce("add", port, node)
+            self._announce(node)
         return node.recorder
 
-    def unplug(self, port: int = 1, *, announce: bool = False) -> None:
+    def unplug(self, port: int = 1) -> None:
         """Pull a board's cable; the board goes on."""
         node = self._nodes.pop(port)
-        if announce:
-            self._announce("remove", port, node)
         self._testbed.detach_ioctl(node.name)
         self._testbed.remove_device(node.place)
         (self.root / node.name.lstrip("/")).unlink(missing_ok=True)
@@ -200,35 +170,23 @@ class MockedBus:
             assert time.monotonic() < end, "no program listens"
             time.sleep(0.01)
 
-    def _announce(self, action: str, port: int, node: _Node) -> None:
-        """Tell whoever listens to udev; the message of libudev's monitors, version 1."""
-        number = node.name.rsplit("/", 1)[1]
-        properties = {
-            "ACTION": action,
-            "DEVPATH": node.place.removeprefix("/sys"),
-            "SUBSYSTEM": "usb",
-            "DEVTYPE": "usb_device",
-            "DEVNAME": node.name,
-            "BUSNUM": f"{BUS:03}",
-            "DEVNUM": number,
-            "SEQNUM": "1",
-        }
-        body = b"".join(f"{key}={value}\0".encode() for key, value in properties.items())
-        header = struct.pack(
-            "<8s4sIII4s4sII",
-            b"libudev",
-            b"\xfe\xed\xca\xfe",
-            40,
-            40,
-            len(body),
-            _hash("usb"),
-            _hash("usb_device"),
-            0,
-            0,
+    def _announce(self, node: Node) -> None:
+        """Tell whoever listens to udev that a device came."""
+        told = udev.message(
+            {
+                "ACTION": "add",
+                "DEVPATH": node.place.removeprefix("/sys"),
+                "SUBSYSTEM": "usb",
+                "DEVTYPE": "usb_device",
+                "DEVNAME": node.name,
+                "BUSNUM": f"{BUS:03}",
+                "DEVNUM": node.name.rsplit("/", 1)[1],
+                "SEQNUM": "1",
+            }
         )
         for listener in self.root.glob("event[0-9]*"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_RAW) as sender:
-                sender.sendto(header + body, str(listener))
+                sender.sendto(told, str(listener))
 
     # -- programs ---------------------------------------------------------------------------------
 
@@ -254,6 +212,8 @@ class MockedBus:
         """Run a program on this bus until it ends; pull every cable at its deadline."""
         for left_over in self.root.glob("event[0-9]*"):
             left_over.unlink()
+        for node in self._nodes.values():
+            node.forget()
         began = self._ahead.seconds
         self._deadline, self.cable_pulled = began + deadline, False
         process = subprocess.Popen(
@@ -275,8 +235,8 @@ class MockedBus:
                 process.kill()
                 process.communicate()
             self._deadline = None
-        if self.errors:
-            raise self.errors.pop()
+        if self._errors:
+            raise self._errors.pop()
         spent = self._ahead.seconds - began
         return Ended(process.returncode, out, spent, self.cable_pulled)
 
@@ -286,7 +246,11 @@ class MockedBus:
         """Let virtual time pass while nothing happens."""
         self._ahead.worked += int(seconds * 1e9)
 
-    def control(self, node: _Node, setup: bytes, data: bytes) -> bytes:
+    def failed(self, error: BaseException) -> None:
+        """Keep an error of ours for the test that runs."""
+        self._errors.append(error)
+
+    def control(self, node: Node, setup: bytes, data: bytes) -> bytes:
         """Do one control transfer in virtual time."""
         clock = node.rom.clock
         now = self._ahead.seconds
@@ -327,132 +291,3 @@ def _description(
         f"H: descriptors={descriptors.hex()}",
     ]
     return "\n".join(lines) + "\n\n"
-
-
-def _hash(text: str) -> bytes:
-    """MurmurHash2 as libudev uses it to filter, big-endian."""
-    data, m, mask = text.encode(), 0x5BD1E995, 0xFFFFFFFF
-    h = len(data)
-    while len(data) >= 4:
-        k = int.from_bytes(data[:4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = (h * m & mask) ^ k
-        data = data[4:]
-    if data:
-        h = (h ^ int.from_bytes(data, "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return (h ^ h >> 15).to_bytes(4, "big")
-
-
-def _handler_class(umockdev: Any, bus: MockedBus) -> Any:
-    class Handler(umockdev.IoctlBase):  # type: ignore[misc]
-        """Answers the ioctls of one device node as usbfs does."""
-
-        def __init__(self, node: _Node) -> None:
-            super().__init__()
-            self._node = node
-
-        def do_handle_ioctl(self, client: Any) -> bool:
-            try:
-                result, error = self._answer(client.get_request() & 0xFFFFFFFF, client.get_arg())
-            except BaseException as failure:
-                bus.errors.append(failure)
-                result, error = -1, errno.EIO
-            client.complete(result, error)
-            return True
-
-        def _answer(self, request: int, arg: Any) -> tuple[int, int]:
-            node = self._node
-            if request in (REAPURB, REAPURBNDELAY):
-                return self._reap(arg)
-            if request == DISCARDURB:
-                return self._discard(arg)
-            if not node.rom.is_on_bus:
-                return -1, errno.ENODEV
-            if request == SUBMITURB:
-                return self._submit(arg)
-            if request in (CLAIM, RELEASE, DISCONNECT_CLAIM, CLEAR_HALT, SETCONFIGURATION):
-                return 0, 0
-            if request == SETINTERFACE:
-                interface, alternate = struct.unpack("<II", _bytes(arg.resolve(0, 8)))
-                return self._quick(struct.pack("<BBHHH", 1, 11, alternate, interface, 0))
-            if request == GET_CAPABILITIES:
-                arg.resolve(0, 4).update(0, [0, 0, 0, 0])
-                return 0, 0
-            if request == RESET:
-                node.recorder.reset()
-                node.rom.reset()
-                return 0, 0
-            if request == GETDRIVER:
-                return -1, errno.ENODATA
-            return -1, errno.ENOTTY
-
-        def _quick(self, setup: bytes) -> tuple[int, int]:
-            try:
-                bus.control(self._node, setup, b"")
-            except Stall:
-                return -1, errno.EPIPE
-            except Gone:
-                return -1, errno.ENODEV
-            except Hung:
-                return -1, errno.ETIMEDOUT
-            return 0, 0
-
-        def _submit(self, arg: Any) -> tuple[int, int]:
-            urb = arg.resolve(0, _URB)
-            raw = _bytes(urb)
-            length = int.from_bytes(raw[24:28], "little")
-            if raw[0] != _CONTROL or length < 8:
-                return -1, errno.EINVAL
-            buffer = urb.resolve(16, length)
-            content = _bytes(buffer)
-            setup, data = content[:8], content[8:]
-            try:
-                answer = bus.control(self._node, setup, data)
-            except Stall:
-                self._finish(urb, -errno.EPIPE, 0)
-            except Gone:
-                return -1, errno.ENODEV
-            except Hung:
-                self._node.waiting[_key(raw)] = urb  # until the program gives up
-            else:
-                if setup[0] & 0x80:
-                    if answer:
-                        buffer.update(8, list(answer))
-                    self._finish(urb, 0, len(answer))
-                else:
-                    self._finish(urb, 0, len(data))
-            return 0, 0
-
-        def _finish(self, urb: Any, status: int, actual: int) -> None:
-            urb.update(4, list(struct.pack("<i", status)))
-            urb.update(28, list(struct.pack("<i", actual)))
-            self._node.done.append(urb)
-
-        def _reap(self, arg: Any) -> tuple[int, int]:
-            if self._node.done:
-                arg.resolve(0, 8).set_ptr(0, self._node.done.popleft())
-                return 0, 0
-            if not self._node.rom.is_on_bus:
-                return -1, errno.ENODEV
-            if self._node.waiting:
-                bus.let_pass(IDLE_SECONDS)
-            return -1, errno.EAGAIN
-
-        def _discard(self, arg: Any) -> tuple[int, int]:
-            urb = self._node.waiting.pop(_key(_bytes(arg.resolve(0, _URB))), None)
-            if urb is None:
-                return -1, errno.EINVAL
-            self._finish(urb, _DISCARDED, 0)
-            return 0, 0
-
-    return Handler
-
-
-def _key(urb: bytes) -> int:
-    """Return the address of an urb's buffer, which tells the urbs of a program apart."""
-    return int.from_bytes(urb[16:24], "little")
-
-
-def _bytes(data: Any) -> bytes:
-    return bytes(data.retrieve())

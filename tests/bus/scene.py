@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from workshop import Workshop, runs
 
@@ -12,6 +13,7 @@ from packager.dfuse_file import write_dfuse
 from packager.keys import load_recipients, load_signing_key
 from packager.sim.board import Board
 from packager.sim.flash import FlashSnapshot
+from packager.sim.rom import Hung
 from packager.update import build_update
 
 SIZE = 6000
@@ -88,3 +90,17 @@ def _digest(flash: FlashSnapshot) -> bytes:
     for bank in flash.banks:
         whole.update(bank.content + bank.states + repr(sorted(bank.weak.items())).encode())
     return whole.digest()
+
+
+def stop_answering(board: Board, transfer: int) -> None:
+    """Let the ROM of a board hang from a transfer on, counted from now."""
+    rom = board.rom
+    assert rom is not None
+    control, answers = rom.control, iter(range(1, transfer))
+
+    def answer(*arguments: Any) -> bytes:
+        if next(answers, None) is None:
+            raise Hung
+        return control(*arguments)
+
+    rom.control = answer  # type: ignore[method-assign]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import workshop
@@ -13,7 +15,7 @@ from packager.dfu.constants import Request
 from packager.sim.board import Outcome
 
 from .mocked_bus import Ended, MockedBus
-from .scene import NEW, OLD, Product
+from .scene import NEW, OLD, Product, stop_answering
 
 OK, BAD_DATA, IO_ERROR = 0, 65, 74
 """Exit codes of dfu-util (sysexits)."""
@@ -36,8 +38,8 @@ def files(thing: Product, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(bus: MockedBus, dfu_util: str, files: Path) -> Callable[..., Ended]:
-    def run(*arguments: str, meanwhile: Callable[[], None] | None = None) -> Ended:
-        return bus.run([dfu_util, *arguments], cwd=files, meanwhile=meanwhile)
+    def run(*arguments: str, **how: Any) -> Ended:
+        return bus.run([dfu_util, *arguments], cwd=files, **how)
 
     return run
 
@@ -183,6 +185,20 @@ def test_unplugged_anywhere_it_ends_and_the_old_application_runs(
     assert thing.power_cycle(board) == OLD
 
 
+@pytest.mark.parametrize("transfer", [1, 3, 5, 6, 7, 8, 9, 11, 13, 20, 50])
+def test_when_the_device_stops_answering_it_ends(
+    bus: MockedBus, run: Run, thing: Product, transfer: int
+) -> None:
+    board = thing.board()
+    stop_answering(board, transfer)
+    with bus.with_board(board):
+        ended = run(*raw(thing))
+    assert ended.code, ended.out
+    assert not ended.cable_pulled
+    assert ended.virtual_seconds < 60
+    assert thing.power_cycle(board) == OLD
+
+
 def test_a_drop_that_lost_power_is_finished_by_dropping_again(
     bus: MockedBus, run: Run, thing: Product
 ) -> None:
@@ -237,3 +253,30 @@ def test_with_two_boards_it_wants_to_know_which(bus: MockedBus, run: Run, thing:
         ended = run("-p", "1-2", *raw(thing))
     assert ended.code == OK, ended.out
     assert (thing.power_cycle(first), thing.power_cycle(second)) == (OLD, NEW)
+
+
+@pytest.mark.parametrize("sleep", [1, 2, 9])
+def test_after_ctrl_c_the_old_application_runs_and_the_next_drop_works(
+    bus: MockedBus, run: Run, thing: Product, sleep: int
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run(*raw(thing), extra={"INTERRUPT_AT_SLEEP": str(sleep)})
+    assert ended.code == -signal.SIGINT
+    kept = board.snapshot()
+    assert thing.power_cycle(board) == OLD
+    board.restore(kept)
+    board.boot(boot0=True)
+    with bus.with_board(board):
+        assert run(*raw(thing)).code == OK
+    assert thing.power_cycle(board) == NEW
+
+
+def test_after_ctrl_c_it_takes_up_a_device_that_was_left_busy(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        assert run(*raw(thing), extra={"INTERRUPT_AT_SLEEP": "3"}).code == -signal.SIGINT
+        assert run(*raw(thing)).code == OK
+    assert thing.power_cycle(board) == NEW

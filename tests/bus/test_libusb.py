@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import workshop
 
 from packager.errors import (
     DeviceError,
+    DeviceTimeoutError,
     NoDeviceError,
     PermissionOrDriverError,
     ProtectedError,
@@ -20,9 +21,9 @@ from packager.errors import (
     SeveralDevicesError,
 )
 
-from .conftest import missing
 from .mocked_bus import Ended, MockedBus
-from .scene import NEW, OLD, Product
+from .permission import as_a_mortal, closed
+from .scene import NEW, OLD, Product, stop_answering
 
 Run = Callable[..., Ended]
 
@@ -36,7 +37,9 @@ def thing(product: Callable[[str], Product]) -> Product:
 def run(bus: MockedBus, splitflash: tuple[str, ...], thing: Product, tmp_path: Path) -> Run:
     (tmp_path / "update.bin").write_bytes(thing.update)
 
-    def run(*arguments: str, extra: dict[str, str] | None = None, before: Run = ()) -> Ended:
+    def run(
+        *arguments: str, extra: dict[str, str] | None = None, before: Sequence[str] = ()
+    ) -> Ended:
         return bus.run([*before, *splitflash, *arguments], cwd=tmp_path, extra=extra)
 
     return run
@@ -152,15 +155,9 @@ def test_an_update_of_another_product_is_refused_before_anything_is_written(
 def test_without_permission_it_prints_the_udev_rule(
     bus: MockedBus, run: Run, thing: Product
 ) -> None:
-    """As root only without the capability that overrides permissions."""
-    before: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            missing("setpriv is not installed, and root may open everything")
-        before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
     board = thing.board()
     with bus.with_board(board), closed(bus.device_node()):
-        ended = run("drop", "update.bin", before=before)
+        ended = run("drop", "update.bin", before=as_a_mortal())
     assert ended.code == PermissionOrDriverError.exit_code, ended.out
     assert 'ATTR{idProduct}=="df11"' in ended.out
     assert not board.flash.operations
@@ -180,13 +177,98 @@ def test_unplugged_anywhere_it_ends_with_one_line(
     assert thing.power_cycle(board) == OLD
 
 
-@contextmanager
-def closed(node: Path) -> Iterator[None]:
-    """Take a device node's permissions away."""
-    mode = node.stat().st_mode
-    node.chmod(0)
-    yield
-    node.chmod(mode)
+@pytest.mark.parametrize("transfer", [1, 2, 3, 4, 6, 9, 15, 40, 60])
+def test_when_the_device_stops_answering_it_ends_with_one_line(
+    bus: MockedBus, run: Run, thing: Product, transfer: int
+) -> None:
+    """Of SET_INTERFACE, the second one, the kernel's timeout comes through libusb as 'other'."""
+    board = thing.board()
+    stop_answering(board, transfer)
+    with bus.with_board(board):
+        ended = run("drop", "update.bin")
+    expected = DeviceError if transfer == 2 else DeviceTimeoutError
+    assert ended.code == expected.exit_code, ended.out
+    assert "Traceback" not in ended.out
+    assert not ended.cable_pulled
+    assert ended.virtual_seconds < 60
+    assert thing.power_cycle(board) == OLD
+
+
+@pytest.mark.parametrize("poll", [5, 20, 45, 60, 80, 100])
+def test_after_ctrl_c_an_application_runs_and_the_next_drop_works(
+    bus: MockedBus, run: Run, thing: Product, poll: int
+) -> None:
+    board = thing.board()
+    with bus.with_board(board):
+        ended = run("drop", "update.bin", extra={"INTERRUPT_AT_POLL": str(poll)})
+        assert ended.code == 130, ended.out
+        assert "Traceback" not in ended.out
+        kept = board.snapshot()
+        ended = run("drop", "update.bin")
+    assert ended.code == 0, ended.out
+    assert thing.power_cycle(board) == NEW
+    board.restore(kept)
+    assert thing.power_cycle(board) in (OLD, NEW), "the update may have been complete"
+
+
+# -- several boards --------------------------------------------------------------------------------
+
+
+def test_devices_lists_every_board_and_where_it_is(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    boards = thing.board(0x90), thing.board(0xD2, protected=True)
+    with bus.with_board(boards[0]), bus.with_board(boards[1], port=2):
+        ended = run("devices", "--json")
+    data = [json.loads(line)["data"] for line in ended.out.splitlines()]
+    found = {d["device"]: d["identity"] for d in data if "identity" in d}
+    assert set(found) == {"usb:1-1", "usb:1-2"}, ended.out
+    assert [found[where]["read_protected"] for where in sorted(found)] == [False, True]
+    assert not any(board.flash.operations for board in boards)
+
+
+def test_a_drop_to_all_serves_every_board_at_once(bus: MockedBus, run: Run, thing: Product) -> None:
+    boards = [thing.board(rom_id) for rom_id in (0x90, 0x91, 0xD2)]
+    with ExitStack() as stack:
+        for port, board in enumerate(boards, start=1):
+            stack.enter_context(bus.with_board(board, port))
+        ended = run("drop", "--all", "update.bin")
+    assert ended.code == 0, ended.out
+    assert [thing.power_cycle(board) for board in boards] == [NEW] * 3
+
+
+def test_a_drop_to_all_finishes_the_others_when_one_fails(
+    bus: MockedBus, run: Run, thing: Product
+) -> None:
+    good, protected = thing.board(), thing.board(protected=True)
+    with bus.with_board(good), bus.with_board(protected, port=2):
+        ended = run("drop", "--all", "update.bin")
+    assert ended.code == 17, ended.out
+    assert "Traceback" not in ended.out
+    assert (thing.power_cycle(good), thing.power_cycle(protected)) == (NEW, OLD)
+
+
+# -- the doctor ------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_a_board_well(bus: MockedBus, run: Run, thing: Product) -> None:
+    with bus.with_board(thing.board()):
+        ended = run("doctor")
+    assert ended.code == 0, ended.out
+    assert "usb:1-1" in ended.out
+
+
+def test_the_doctor_finds_a_missing_permission(bus: MockedBus, run: Run, thing: Product) -> None:
+    with bus.with_board(thing.board()), closed(bus.device_node()):
+        ended = run("doctor", before=as_a_mortal())
+    assert ended.code == PermissionOrDriverError.exit_code, ended.out
+    assert 'ATTR{idProduct}=="df11"' in ended.out
+
+
+def test_the_doctor_finds_no_device(run: Run) -> None:
+    ended = run("doctor")
+    assert ended.code == NoDeviceError.exit_code, ended.out
+    assert "Traceback" not in ended.out
 
 
 def _first(folder: Path) -> str:

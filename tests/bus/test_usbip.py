@@ -22,10 +22,12 @@ import pytest
 import workshop
 from hypothesis import given
 from hypothesis import strategies as st
+from test_readme import README
 
 from packager.cli import run
 from packager.dfu.protocol import DfuSe
 from packager.dfu.staging import prepare_drop, run_plan
+from packager.errors import PackagerError
 from packager.sim import usbip
 from packager.sim.board import Board, Outcome
 from packager.sim.rom import Hung, RomDfu
@@ -38,6 +40,7 @@ from .usbip_client import Attached, request_list
 DEVICE = struct.pack("<BBHHH", 0x80, 6, 0x0100, 0, 64)
 GETSTATUS = struct.pack("<BBHHH", 0xA1, 3, 0, 0, 6)
 STALLS = struct.pack("<BBHHH", 0xA1, 99, 0, 0, 6)
+COMMAND = "splitflash sim serve board.sim --usbip"
 VHCI = Path("/sys/module/vhci_hcd")
 
 
@@ -149,6 +152,31 @@ def test_a_host_can_number_configure_and_reset_the_device(server: Served) -> Non
         assert host.submit(struct.pack("<BBHHH", 0x81, 10, 0, 0, 1), 1) == (0, b"\0")
 
 
+def test_it_is_enumerated_as_linux_does_it(server: Served) -> None:
+    """What it has no descriptor for it refuses, and goes on."""
+
+    def get(kind: int, number: int, length: int, language: int = 0) -> bytes:
+        setup = struct.pack("<BBHHH", 0x80, 6, kind << 8 | number, language, length)
+        status, data = host.submit(setup, length)
+        return data if status == 0 else b""
+
+    with attached(server) as host:
+        device = get(1, 0, 64)
+        assert host.submit(struct.pack("<BBHHH", 0x00, 5, 3, 0, 0), b"") == (0, b"")
+        assert get(1, 0, 18) == device
+        assert get(6, 0, 10) == b"", "no device qualifier: it has one speed"
+        assert get(15, 0, 5) == b"", "no BOS"
+        head = get(2, 0, 9)
+        whole = get(2, 0, int.from_bytes(head[2:4], "little"))
+        assert len(whole) == int.from_bytes(whole[2:4], "little")
+        assert get(3, 0, 255) == bytes.fromhex("04030904")
+        strings = [get(3, number, 255, 0x0409)[2:].decode("utf-16-le") for number in (2, 1, 3)]
+        assert strings == ["DFU in FS Mode", "STMicroelectronics", "200364500000"]
+        assert get(3, 0xEE, 18) == b"", "no descriptors of Microsoft's"
+        assert host.submit(struct.pack("<BBHHH", 0x00, 9, 1, 0, 0), b"") == (0, b"")
+        assert get(3, 4, 255, 0x0409)[2:].decode("utf-16-le").startswith("@Internal Flash")
+
+
 def test_what_the_device_refuses_is_a_stall(server: Served) -> None:
     with attached(server) as host:
         assert host.submit(STALLS, 6) == (-errno.EPIPE, b"")
@@ -185,6 +213,23 @@ def test_after_a_detach_it_can_be_attached_again(server: Served) -> None:
     assert server.detached == 3
 
 
+def test_an_error_while_saving_at_a_detach_ends_the_server(board: Board) -> None:
+    def fail() -> None:
+        raise PackagerError("board.sim", "the disk is full")
+
+    async def play() -> None:
+        server = UsbipServer(board, print, fail)
+        ready = asyncio.Event()
+        task = asyncio.create_task(server.serve("127.0.0.1", 0, ready.set))
+        await ready.wait()
+        host = await asyncio.to_thread(Attached, ("127.0.0.1", server.port))
+        host.close()
+        await asyncio.wait_for(task, 10)
+
+    with pytest.raises(PackagerError, match="disk is full"):
+        asyncio.run(play())
+
+
 def test_a_urb_that_was_answered_cannot_be_unlinked(server: Served) -> None:
     with attached(server) as host:
         host.submit(GETSTATUS, 6)
@@ -215,7 +260,7 @@ def test_a_host_cannot_leave_more_and_more_urbs_open(
 def test_the_board_waits_as_long_as_its_host(board: Board) -> None:
     """What the host's clock says has passed between two transfers has passed for the board."""
     moments = iter((100.0, 100.0, 107.5, 107.5))
-    server = UsbipServer(board, str, lambda: None, now=lambda: next(moments))
+    server = UsbipServer(board, print, lambda: None, now=lambda: next(moments))
     assert board.rom
     urbs = usbip._Urbs(board.rom, server._now, None, None)  # type: ignore[arg-type]
     urbs._submit(Submit(1, usbip.DEVICE_ID, True, 0, 6, GETSTATUS), b"")
@@ -317,6 +362,33 @@ def test_a_command_never_asks_for_more_than_a_control_transfer_holds(
         assert command == Unlink(7, 0)
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((0x21, 0xA1, 0x80, 0x00)) | st.integers(0, 255),
+            st.integers(0, 6) | st.integers(0, 255),
+            st.sampled_from((0, 2)) | st.integers(0, 0xFFFF),
+            st.binary(max_size=64) | st.integers(0, 0xFFFF),
+        ),
+        max_size=20,
+    )
+)
+def test_any_transfer_is_answered(transfers: list[tuple[int, int, int, bytes | int]]) -> None:
+    board = Board.new(workshop.layout_named(workshop.DEFAULT).chip)
+    board.boot(boot0=True)
+    assert board.rom
+    urbs = usbip._Urbs(board.rom, lambda: 0.0, None, None)  # type: ignore[arg-type]
+    for kind, request, value, data in transfers:
+        size = data if isinstance(data, int) else len(data)
+        setup = struct.pack("<BBHHH", kind, request, value, 0, size)
+        command = Submit(1, usbip.DEVICE_ID, isinstance(data, int), 0, size, setup)
+        answer = urbs._submit(command, b"" if isinstance(data, int) else data)
+        status, actual = struct.unpack_from(">iI", answer, 20)
+        assert status in (0, -errno.EPIPE, -errno.ENODEV)
+        assert actual <= size
+        assert len(answer) == 48 + (actual if command.incoming else 0)
+
+
 NOISE = [random.Random(seed).randbytes(size) for seed, size in enumerate((1, 7, 8, 47, 48, 5000))]
 IMPORT = bytes.fromhex("0111 8003 00000000") + b"1-1".ljust(32, b"\0")
 SUBMIT = struct.pack(">5IIiiiI", 1, 1, 0x10002, 0, 0, 0, 0x7FFFFFFF, 0, 0, 0) + bytes(8)
@@ -375,14 +447,19 @@ def test_connections_are_limited(server: Served) -> None:
 @contextmanager
 def command_running(path: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """Run ``sim serve`` on a free port; yield the process, the port and what it said so far."""
-    command = (sys.executable, "-m", "packager", "sim", "serve", str(path), "--usbip")
-    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-m", "packager", *COMMAND.split()[1:], "--port", "0"]
+    assert path.name in words
+    with subprocess.Popen(words, cwd=path.parent, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             said = [process.stdout.readline() for _ in range(7)]
             yield process, int(said[0].split(" port ")[1].split(";")[0]), said
         finally:
             process.kill()
+
+
+def test_the_command_is_the_one_of_readme() -> None:
+    assert f"`{COMMAND}`" in README
 
 
 def test_the_command_says_how_to_attach_saves_at_a_detach_and_ends_by_ctrl_c(
@@ -399,7 +476,7 @@ def test_the_command_says_how_to_attach_saves_at_a_detach_and_ends_by_ctrl_c(
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert process.stdout
-        assert process.stdout.read().splitlines()[-1] == f"  splitflash sim boot {path}"
+        assert process.stdout.read().splitlines()[-1] == "  splitflash sim boot board.sim"
     assert thing.power_cycle(Board.load(path)) == NEW
 
 
@@ -470,7 +547,12 @@ def test_dfu_util_sees_the_board_that_the_kernel_attached(
         check=True,
     )
     listed = [dfu_util, "-l"]
-    wait_for(lambda: b"200364500000" in subprocess.run(listed, capture_output=True).stdout)
+
+    def seen() -> bool:
+        done = subprocess.run(listed, capture_output=True, timeout=20, check=False)
+        return b"200364500000" in done.stdout
+
+    wait_for(seen)
 
 
 # -- helpers ---------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def _fold(lines: Sequence[str]) -> list[str]:
     while at < len(lines):
         count, size = _best_group(lines, at)
         if count > 1:
-            steps = _steps(lines[at : at + size], lines[at + size : at + 2 * size])
+            steps = _steps(lines[at : at + size], lines[at + size : at + 2 * size]) or {}
             grows = "".join(f", {mark} + {step:x}" for mark, step in sorted(steps.items()) if step)
             folded.append(f"{count} times{grows}:")
             folded += [f"    {line}" for line in lines[at : at + size]]

@@ -115,3 +115,10 @@ def record(**changes: object) -> bytes:
         state=AppState.INSTALLED,
     )
     return build_record(replace(made, **changes))  # type: ignore[arg-type]
+
+
+def whole_update(image_size: int = 64 * KIB, seed: int = 1) -> bytes:
+    """An update whose sizes agree, as it is read from a file."""
+    chunks = -(-image_size // 1024)
+    size = image_size + 16 * chunks
+    return update(size, seed=seed, image_size=image_size, payload_size=size)

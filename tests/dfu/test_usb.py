@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ from dfu.scripted import Rom
 
 from packager.dfu.staging import prepare_drop, run_plan
 from packager.dfu.target import read_info
-from packager.dfu.usb import find_devices, open_device
+from packager.dfu.usb import find_devices, libusb_version, open_device
 from packager.errors import (
     DeviceError,
     DeviceTimeoutError,
@@ -41,6 +42,26 @@ def test_devices_are_listed_by_port() -> None:
 
 def test_a_device_that_is_not_in_dfu_mode_is_none() -> None:
     assert find_devices(Bus(Plugged(Rom(), 1, protocol=1))) == ()
+
+
+@pytest.mark.parametrize("raised", [NotImplementedError(), os_error(errno.ENOENT)])
+def test_a_device_whose_descriptors_cannot_be_read_without_a_driver_is_still_one(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = Bus(Plugged(Rom(), 3))
+
+    def unreadable(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(bus, "get_configuration_descriptor", unreadable)
+    assert [device.key for device in find_devices(bus)] == ["usb:1-3"]
+    with pytest.raises(PermissionOrDriverError, match=r"usb:1-3: .*STM32Bootloader.inf"):
+        open_device(backend=bus)
+
+
+def test_the_version_of_libusb_is_told_or_not_known() -> None:
+    assert libusb_version(Bus()) == "unknown version"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", libusb_version())
 
 
 def test_no_device_says_how_to_get_one() -> None:

@@ -222,20 +222,3 @@ def test_a_failing_program_or_erase_is_named() -> None:
         with pytest.raises(DeviceError, match=r"0x08020000: refused with status err(PROG|ERASE)"):
             drop(board, SMALL)
         drop(board, SMALL)
-
-
-def test_transfers_and_virtual_seconds_of_a_full_drop(capsys: pytest.CaptureFixture[str]) -> None:
-    size = 2 * SECTOR_SIZE
-    lines = []
-    for staging, rom_id in ((STAGING, 0x90), (BANK2_STAGING, 0x90), (BANK2_STAGING, 0x91)):
-        board, update = board_with(rom_id, staging), products.update(size, staging)
-        with opened(board) as client:
-            run_plan(prepare_drop(update, client), client)
-            assert board.rom
-            count = board.rom.transfers
-        kib = len(update) / 1024
-        lines.append(f"ROM 0x{rom_id:02X} staging 0x{staging.start:08X}: {kib:.0f} KiB,"
-                     f" {count / kib:.2f} transfers per KiB, {board.clock.now:.1f} s")  # fmt: skip
-        assert count < 8 * kib
-    with capsys.disabled():
-        print("\n" + "\n".join(lines))  # noqa: T201

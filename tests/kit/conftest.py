@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import material
 import pytest
+from bus.conftest import bus, dfu_util, product
 
 from packager.kit.make import MadeKit, make_kit
 from packager.layout import Layout
@@ -19,6 +21,8 @@ from packager.resources import build_folder
 from packager.update import build_update
 
 from .replies import fake_for_windows
+
+__all__ = ["bus", "dfu_util", "product"]
 
 VERSION = 0x0104_0002
 
@@ -146,6 +150,18 @@ class Browser:
 
     def run(self, page: Path, *arguments: str) -> str:
         """Open a page; return what the browser says, the console included."""
+        return self._open(page, *arguments).stderr
+
+    def run_script(self, page: Path, script: str, *arguments: str) -> str:
+        """Return what a script makes of a page; on a copy that lets scripts run."""
+        source = page.read_text(encoding="utf-8").replace("default-src 'none'; ", "")
+        ask = f"<script>document.body.textContent = '<<' + ({script}) + '>>'</script>"
+        copy = self.folder / "copy.html"
+        copy.write_text(source.replace("</body>", f"{ask}</body>"), encoding="utf-8")
+        shown = html.unescape(self._open(copy, "--dump-dom", *arguments).stdout)
+        return shown.partition("<<")[2].partition(">>")[0]
+
+    def _open(self, page: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         self._runs += 1
         profile = self.folder / f"profile-{self._runs}"
         command = [
@@ -159,7 +175,7 @@ class Browser:
         )
         shutil.rmtree(profile, ignore_errors=True)
         assert done.returncode == 0, done.stderr
-        return done.stderr
+        return done
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""What STM32CubeProgrammer and dfu-util print, as logs in public reports have it, and fakes of them.
+"""What STM32CubeProgrammer prints, as logs in public reports have it, and programs that say it.
 
-The words that our scripts look for stand in every one of those logs since version 2.2 of the former;
-serial numbers and sizes are made up.
+The words that our scripts look for are the same in logs of version 2.2 to 2.19; serial numbers and
+sizes are made up.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ COMPLETE = (
     "File download complete\nTime elapsed during download operation: 00:00:02.101\n\n"
     "Verifying ...\n\nRead progress:\n"
 )
-VERIFIED = "[==================================================] 100% \n\nDownload verified successfully \n"
+BAR = "[==================================================] 100% \n\n"
+VERIFIED = BAR + "Download verified successfully \n"
 
 
 def listed(count: int) -> str:
@@ -208,7 +209,7 @@ void entry(void)
     char *line = GetCommandLineA();
     DWORD got = 0, code = 0, lists = 0, n = length(line);
     for (DWORD i = 0; i + 3 < n; i++)
-        if (line[i] == ' ' && line[i + 1] == '-' && line[i + 2] == 'l' && line[i + 3] == ' ') lists = 1;
+        if (line[i] == '-' && line[i + 1] == 'l' && line[i + 2] == ' ') lists = 1;
     HANDLE calls = file("calls.txt", 4, 4);
     WriteFile(calls, line, n, &got, 0);
     WriteFile(calls, "\n", 1, &got, 0);

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import workshop
+from bus.mocked_bus import MockedBus
+from bus.scene import Product
 
 from packager.kit.contents import CUBE_BAT, CUBE_SH
 from packager.kit.make import MadeKit
@@ -122,12 +126,29 @@ def test_the_sh_script_finds_the_programmer_where_its_installer_puts_it(
     assert (done.returncode, f"Found {usual}" in done.stdout) == (0, True)
 
 
+def test_the_sh_script_tells_a_device_it_may_not_use_from_none(
+    folder: Path, fake: Path, bus: MockedBus, product: Callable[[str], Product]
+) -> None:
+    """The programmer says the same of both; what Linux itself sees makes the difference."""
+    put_replies(fake, CASES["no device"])
+    command = ["sh", folder / CUBE_SH]
+    path = {"PATH": f"{fake}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+
+    nothing = bus.run(command, extra=path)
+    with bus.with_board(product(workshop.DEFAULT).board()):
+        forbidden = bus.run(command, extra=path)
+
+    assert nothing.code == 11, nothing.out
+    assert (forbidden.code, "you may not use it" in forbidden.out) == (13, True), forbidden.out
+
+
 def test_the_batch_file_finds_the_programmer_where_its_installer_puts_it_or_stops(
     folder: Path, wine: Wine, windows_programmer: Path, tmp_path: Path
 ) -> None:
     place = "Program Files/STMicroelectronics/STM32Cube/STM32CubeProgrammer/bin"
     put_replies(tmp_path, CASES["success"])
 
+    shutil.rmtree(wine.c_drive / "Program Files/STMicroelectronics", ignore_errors=True)
     without = wine.run(folder / CUBE_BAT)
     usual = wine.c_drive / place
     usual.mkdir(parents=True)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from acceptance import test_anti_rollback as rollback
+from acceptance import test_driver_rules as driver
 from acceptance import test_stories as stories
 from workshop import Workshop
 
@@ -78,6 +80,46 @@ _SIZES_USED = """\
     return header->payload_size <= info_block.staging.size - HEADER_SIZE &&
            header->payload_size >= image &&
            header->payload_size - image == tags;"""
+_FLASH_WAIT = """\
+NOINLINE static uint32_t
+flash_wait(uint32_t bank)
+{
+    if (bank == FLASH_BANK1_REGISTERS) {
+        return ram_wait(bank);
+    }
+    while (REG(bank + FLASH_SR) & (SR_QW | SR_BSY)) {
+        IWDG_KR = IWDG_FEED;
+    }
+    return REG(bank + FLASH_SR);
+}
+
+RAMFUNC static uint32_t
+"""
+_WRITTEN = """\
+        word[i] = data[i];
+    }
+    barrier();
+"""
+_BEGUN = """\
+    const uint32_t bank = registers_of(address);
+    enum flash_result result = begin(bank);
+"""
+_UNLOCKED = """\
+    const uint32_t bank = registers_of(address);
+    enum flash_result result = FLASH_OK;
+    REG(bank + FLASH_KEYR) = FLASH_KEY1;
+    REG(bank + FLASH_KEYR) = FLASH_KEY2;
+    REG(bank + FLASH_CCR) = CCR_ALL;
+"""
+_WAITED = "        machine_feed_watchdog();\n    }\n    return 0;"
+_TAIL = "(const volatile uint32_t *)((uintptr_t)in - 4 + size)"
+_RUN = """\
+    const uint32_t run = marks->newest.type == RECORD_REFUSED
+                             ? marks->newest.refused_run
+                             : 0;
+"""
+_COMPARED = "    return flash_compare(address, update_chunk.data, size);"
+_NOTED = "    if (facts.staged == STAGED_REFUSED) {\n        marks_refuse("
 
 MUTANTS = (
     mutant(
@@ -414,5 +456,181 @@ MUTANTS = (
         "tells the app no reason",
         stories.test_the_application_is_told_what_happened_before_it_started,
         ("main.c", "    result.reason = reason;\n", "    (void)reason;\n"),
+    ),
+    mutant(
+        "waits for bank 2 in bank 1",
+        driver.test_nothing_runs_outside_ram_while_a_bank_is_busy,
+        ("flash_h743.c", "RAMFUNC static uint32_t\nram_program(", _FLASH_WAIT + "ram_program("),
+        (
+            "flash_h743.c",
+            _WRITTEN + "    return ram_wait(bank);",
+            _WRITTEN
+            + "    uint32_t (*volatile wait)(uint32_t) = flash_wait;\n    return wait(bank);",
+        ),
+    ),
+    mutant(
+        "gives up an erase that is slow",
+        driver.test_the_watchdog_is_fed_well_within_its_shortest_period_however_slow_an_erase,
+        ("flash_h743.c", "#define WAIT_POLLS 0x04000000u", "#define WAIT_POLLS 0x00000064u"),
+    ),
+    mutant(
+        "begins an operation over old error flags",
+        driver.test_error_flags_are_cleared_before_each_operation,
+        (
+            "flash_h743.c",
+            "    REG(bank + FLASH_CCR) = CCR_ALL;\n    return FLASH_OK;\n",
+            "    return FLASH_OK;\n",
+        ),
+    ),
+    mutant(
+        "looks at the supply before it erases only",
+        driver.test_each_operation_follows_a_look_at_a_good_supply,
+        ("flash_h743.c", _BEGUN, _UNLOCKED),
+    ),
+    mutant(
+        "feeds no watchdog while it waits for the supply",
+        driver.test_below_the_supply_threshold_the_loader_waits_feeds_the_watchdog_and_goes_on,
+        ("flash_h743.c", _WAITED, "    }\n    return 0;"),
+    ),
+    mutant(
+        "takes the lowest supply threshold there is",
+        driver.test_below_the_supply_threshold_the_loader_waits_feeds_the_watchdog_and_goes_on,
+        ("flash_h743.c", "info_block.supply_level << PWR_CR1_PLS_SHIFT", "0"),
+    ),
+    mutant(
+        "reads the last bytes of an image unaligned",
+        driver.test_no_access_to_flash_is_unaligned_whatever_the_size_of_the_image,
+        (
+            "flash_h743.c",
+            "        uint32_t word = *in;\n",
+            f"        uint32_t word = *{_TAIL};\n        word >>= 8 * (4 - size);\n",
+        ),
+    ),
+    mutant(
+        "lets the app area be executed",
+        driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
+        ("machine_h743.c", "{ 0x08000000, XN | READ_WRITE", "{ 0x08000000, READ_WRITE"),
+    ),
+    mutant(
+        "leaves system memory open to speculation",
+        driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
+        ("machine_h743.c", "XN | NO_ACCESS | POWER_OF_TWO(19)", "READ_ONLY | POWER_OF_TWO(19)"),
+    ),
+    mutant(
+        "switches the data cache on",
+        driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
+        ("machine_h743.c", "    SCB_CCR |= CCR_IC;", "    SCB_CCR |= CCR_IC | CCR_DC;"),
+    ),
+    mutant(
+        "leaves USB running",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", "{ 0x80, 0x0a008023 }", "{ 0x80, 0x00008023 }"),
+    ),
+    mutant(
+        "leaves clocks running",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", "    RCC_CR = RCC_CR_HSION; //", "    RCC_CR |= RCC_CR_HSION; //"),
+    ),
+    mutant(
+        "leaves interrupts pending",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", "        NVIC_ICPR(i) = 0xffffffffu;\n", ""),
+    ),
+    mutant(
+        "leaves SysTick running for the ROM",
+        driver.test_the_rom_is_entered_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", "    SYST_CSR = 0;\n", ""),
+    ),
+    mutant(
+        "leaves the supply supervisor on",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("flash_h743.c", "    PWR_CR1 &= ~(PWR_CR1_PLS | PWR_CR1_PVDE);\n", ""),
+    ),
+    mutant(
+        "waits for a watchdog register that a leave leaves busy",
+        driver.test_an_update_dropped_over_any_rom_installs_when_that_rom_leaves,
+        (
+            "machine_h743.c",
+            "    FLASH_ACR = FLASH_ACR_RESET; //",
+            "    while (REG(0x5800480cu) & 1u) {\n    }\n    FLASH_ACR = FLASH_ACR_RESET; //",
+        ),
+    ),
+    mutant(
+        "says installed once only",
+        rollback.test_no_poisoned_word_of_the_marks_takes_the_floor_back,
+        (
+            "install.c",
+            "return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL",
+            "return marks_append(job->marks, &record) ? REASON_MARKS_FULL",
+        ),
+    ),
+    mutant(
+        "believes a record whose checksum is wrong",
+        rollback.test_no_record_torn_by_a_cut_takes_the_floor_back,
+        (
+            "mark.c",
+            "if (!type_is_known(record->type) || record->crc != record_crc(record)) {",
+            "if (!type_is_known(record->type)) {",
+        ),
+    ),
+    mutant(
+        "takes full marks for empty ones",
+        rollback.test_full_marks_keep_the_floor_and_tell_the_application,
+        (
+            "mark.c",
+            "(uint32_t slot = marks->next_slot;",
+            "(uint32_t slot = marks->next_slot % SLOTS;",
+        ),
+    ),
+    mutant(
+        "forgets the floor when it empties full marks",
+        rollback.test_no_cut_while_the_marks_are_emptied_takes_the_floor_back,
+        (
+            "mark.c",
+            "            marks->next_slot = 0;\n",
+            "            marks->next_slot = 0;\n            record.floor_counter = 0;\n",
+        ),
+    ),
+    mutant(
+        "notes one refusal too many in a row",
+        rollback.test_the_65th_refusal_in_a_row_changes_no_mark_and_status_shows_the_64th,
+        ("mark.c", "    if (run >= REFUSALS_KEPT) {", "    if (run > REFUSALS_KEPT) {"),
+    ),
+    mutant(
+        "counts refusals across an install",
+        rollback.test_an_install_ends_the_run_of_refusals,
+        ("mark.c", _RUN, "    const uint32_t run = marks->newest.refused_run;\n"),
+        (
+            "install.c",
+            "offsetof(struct mark_record, crc) -\n",
+            "offsetof(struct mark_record, refused_run) -\n",
+        ),
+        ("install.c", "    record.refused_run = 0;\n", ""),
+    ),
+    mutant(
+        "tries a failing sector for a long time",
+        rollback.test_a_sector_that_fails_for_good_ends_in_stay_after_a_few_attempts_and_status_says_why,
+        ("install.c", "#define ATTEMPTS 3u", "#define ATTEMPTS 9u"),
+    ),
+    mutant(
+        "gives a record one chance",
+        rollback.test_no_fault_of_the_marks_costs_the_app_or_hangs,
+        ("mark.c", "#define APPEND_ATTEMPTS 3u", "#define APPEND_ATTEMPTS 1u"),
+    ),
+    mutant(
+        "takes a corrected bit for a broken word",
+        rollback.test_a_single_wrong_bit_is_corrected_wherever_it_is,
+        ("flash_h743.c", "SR_SNECCERR ? FLASH_CORRECTED", "SR_SNECCERR ? FLASH_UNREADABLE"),
+    ),
+    mutant(
+        "takes what it cannot read for equal",
+        rollback.test_poison_in_the_app_keeps_it_from_starting_and_its_update_repairs_it,
+        ("install.c", _COMPARED, f"{_COMPARED[:-1]} == FLASH_FAILED ? FLASH_FAILED : FLASH_OK;"),
+        ("install.c", "        job.trusted = 0; //", "        //"),
+    ),
+    mutant(
+        "notes no refusal while it is installing",
+        rollback.test_poison_in_staging_while_installing_never_costs_the_update,
+        ("main.c", _NOTED, _NOTED.replace("facts.staged", "facts.state")),
     ),
 )

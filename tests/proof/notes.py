@@ -40,7 +40,9 @@ class Note(NamedTuple):
         return self.floor_counter, self.floor_version
 
 
-NOTHING = Note(0, 0, 0, 0, 0, 0, 0, b"", b"", int(AppState.NONE), 0, 0)
+NOTHING = Note(0, 0, 0, 0, 0, 0, 0, b"", b"", int(AppState.NONE), 0, 0)._replace(
+    kept=bytes(92) + AppState.NONE.to_bytes(4, "little")
+)
 
 
 def parse(raw: bytes) -> Note | None:

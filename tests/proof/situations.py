@@ -33,7 +33,8 @@ def situation(name: str, shop: workshop.Workshop) -> Situation:
     """Make the board of a situation in :data:`NAMES`."""
     if name in _STAGED:
         return _staged(name, shop, _STAGED[name](shop))
-    return {DAMAGED: _damaged_app, HALF: _half_an_install}[name](shop)
+    made = {DAMAGED: _damaged_app, HALF: _half_an_install, UNMARKED: _without_marks}
+    return made[name](shop)
 
 
 def _staged(name: str, shop: workshop.Workshop, update: bytes) -> Situation:
@@ -56,6 +57,12 @@ def _half_an_install(shop: workshop.Workshop) -> Situation:
     assert shop.records(board)[-1].state is AppState.INSTALLING
     board.program({shop.layout.staging.start: bytes(SECTOR_SIZE)})
     return Situation(HALF, board, shop.layout, app_may_run=False)
+
+
+def _without_marks(shop: workshop.Workshop) -> Situation:
+    board = _old_board(shop)
+    board.program({shop.layout.marks.start: b"\xff" * SECTOR_SIZE})
+    return Situation(UNMARKED, board, shop.layout, app_may_run=False)
 
 
 def _old_board(shop: workshop.Workshop) -> Board:
@@ -81,5 +88,6 @@ _STAGED: dict[str, Callable[[workshop.Workshop], bytes]] = {
     "other product": _of_another_product,
     "altered payload": lambda shop: _flipped(_update(shop), _IN_THE_PAYLOAD),
 }
-FORGED, DAMAGED, HALF = "forged signature", "damaged app", "half an install"
-NAMES = (*_STAGED, DAMAGED, HALF)
+FORGED, DAMAGED = "forged signature", "damaged app"
+HALF, UNMARKED = "half an install", "no marks"
+NAMES = (*_STAGED, DAMAGED, HALF, UNMARKED)

@@ -1,7 +1,7 @@
 """Glitches: instructions of the shipped loader are skipped, bits of its registers flipped.
 
-    cd tests && python -m proof.skips            every point, in well over ten minutes of two cores
-    cd tests && python -m proof.skips --quick    a sample, in half a minute
+    cd tests && python -m proof.skips            every point; twelve minutes of two processes
+    cd tests && python -m proof.skips --quick    a sample; half a minute or less
 
 One disturbance a run, at a point of the decision path: from ``loader_main`` to the first
 instruction of the application, of the ROM, or to sleep. A skip takes one, two or three

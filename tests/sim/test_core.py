@@ -205,6 +205,41 @@ def test_a_register_set_with_a_known_value_reads_back(board: Board) -> None:
     assert run(board, body).uart == "00000010\n"
 
 
+def test_a_reset_bit_takes_the_registers_of_its_peripheral_back(board: Board) -> None:
+    body = """
+    void main(void) {
+        REG(0x58020000u) = 0; REG(0x40040804u) = 2; REG(0x40008400u) = 0x60u;
+        REG(0x58024480u) = 1u << 25; REG(0x58024488u) = 1u;
+        print_hex(REG(0x58020000u)); print_hex(REG(0x40040804u)); print_hex(REG(0x40008400u));
+    }
+    """
+    assert run(board, body).uart == "abffffff\n00000000\n00000060\n"
+
+
+def test_interrupts_are_set_and_cleared_bit_by_bit(board: Board) -> None:
+    body = """
+    void main(void) {
+        REG(0xE000E100u) = 6u; REG(0xE000E180u) = 2u; print_hex(REG(0xE000E180u));
+        REG(0xE000E204u) = 9u; REG(0xE000E284u) = 1u; print_hex(REG(0xE000E204u));
+        REG(0xE000ED04u) = 1u << 28; print_hex(REG(0xE000ED04u));
+        REG(0xE000ED04u) = 1u << 27; print_hex(REG(0xE000ED04u));
+    }
+    """
+    assert run(board, body).uart == "00000004\n00000008\n10000000\n00000000\n"
+
+
+def test_what_a_loader_leaves_behind_is_seen_when_the_application_is_entered(board: Board) -> None:
+    board.program(build(APP, at=APP_AT))
+    left = {0x5802_44D8: 1 << 25, 0x4004_0804: 2, 0xE000_E104: 8, 0xE000_ED24: 1 << 17}
+    stores = "".join(f"REG(0x{at:08X}u) = {value}u;" for at, value in left.items())
+    entered = run(board, f"void main(void) {{ {stores} jump(BANK2); }}").handover
+    assert entered is not None
+    assert entered.changed == left
+    entered = run(board, "void main(void) { unlock(1); jump(BANK2); }").handover
+    assert entered is not None
+    assert entered.changed == {0x5200_210C: 0x30}
+
+
 def test_a_bank_that_is_changed_by_its_own_code_is_reported(board: Board) -> None:
     with pytest.raises(SimulationFault, match="bank that is being changed"):
         run(board, "void main(void) { unlock(0); erase(0, 7); }")

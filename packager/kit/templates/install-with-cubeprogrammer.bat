@@ -31,7 +31,9 @@ echo Found %CLI%
 echo Looking for the device ...
 "%CLI%" -l usb >"%LOG%" 2>&1
 set DEVICES=0
-for /f "usebackq tokens=1,2" %%A in ("%LOG%") do if /i "%%A %%B"=="Device Index" set /a DEVICES+=1
+rem A line for each device, below the two lines that find.exe puts above them.
+"%FIND%" "Device Index" "%LOG%" >"%LOG%.lines"
+for /f "usebackq skip=2 delims=" %%A in ("%LOG%.lines") do set /a DEVICES+=1
 if not %DEVICES%==1 type "%LOG%"
 if %DEVICES%==0 goto no_device
 if not %DEVICES%==1 goto several
@@ -129,6 +131,7 @@ echo HOWTO.html has a table "What to do when ...".
 
 :end
 if exist "%LOG%" del "%LOG%"
+if exist "%LOG%.lines" del "%LOG%.lines"
 popd
 echo.
 pause

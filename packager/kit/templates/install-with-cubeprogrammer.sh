@@ -5,7 +5,8 @@
 # never changes option bytes and never removes a read protection.
 #
 # Ends with 0: written and verified. 1: STM32CubeProgrammer is missing. 4: the kit is incomplete.
-# 10: not written. 11: no device. 12: several devices. 14: read-protected. 15: not verified.
+# 10: not written. 11: no device. 12: several devices. 13: no permission. 14: read-protected.
+# 15: not verified.
 set -u
 unset CDPATH
 
@@ -60,6 +61,15 @@ says() {
     grep -i -E -q "$1" "$work/log"
 }
 
+# STM32CubeProgrammer does not tell a device that it may not use from none at all; Linux does.
+is_plugged_in() {
+    for product in /sys/bus/usb/devices/*/idProduct; do
+        [ -e "$product" ] && [ "$(cat "$product")" = df11 ] &&
+            [ "$(cat "${product%Product}Vendor")" = 0483 ] && return 0
+    done
+    return 1
+}
+
 stop_if_protected() {
     if says 'read[- ]?out protection|read[- ]?protect|RDP'; then
         stop 14 'the device says that it is read-protected.' \
@@ -88,6 +98,8 @@ case $devices in
 0)
     cat "$work/log"
     stop_if_protected
+    is_plugged_in && stop 13 'the device is there, but you may not use it.' \
+        'HOWTO.html shows the rule that allows it. Or start this script with sudo.'
     stop 11 'no device found.' \
         'Unplug the device, set BOOT0 to ON, plug it in again, then start this script again.'
     ;;
