@@ -1,8 +1,9 @@
 """A usbfs and a sysfs with virtual boards on them, for programs that know nothing of us.
 
 Promises: what the program on the other side is, and its libusb, are the stock ones; the device is
-the board's own ROM model, reached by its one method ``control``; every program run here lives in
-the virtual time of the board, has a deadline there, and a limit in real seconds.
+whatever the board has on the bus, its ROM model or the program on its core, reached by its one
+method ``control``; every program run here lives in the virtual time of the board, has a deadline
+there, and a limit in real seconds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
-from packager.sim import rom_descriptors as about
 from packager.sim.board import Board
 
 from . import udev
@@ -125,17 +124,17 @@ class MockedBus:
     # -- sockets ----------------------------------------------------------------------------------
 
     def plug(self, board: Board, port: int = 1, *, announce: bool = False) -> Recorder:
-        """Connect a board that sits in its ROM; return what will be recorded of it."""
-        rom = board.rom
-        assert rom is not None, "the board is not in its ROM"
+        """Connect a board that has a device; return what will be recorded of it."""
+        device = board.device
+        assert device is not None, "the board is neither in its ROM nor in its loader's DFU"
         self._address = self._address + 1 if self._address < 127 else 2  # 1 is the hub
         place = f"{HOST}/{BUS}-{port}"
         name = f"/dev/bus/usb/{BUS:03}/{self._address:03}"
-        node = Node(rom, Recorder(rom.clock), place, name, self._ahead.seconds)
-        descriptors = about.device_descriptor() + about.configuration_descriptor()
-        ids = VENDOR_ID, PRODUCT_ID
+        node = Node(device, Recorder(device.clock), place, name, self._ahead.seconds)
+        about = device.descriptors
+        descriptors = about.device + about.configuration
         self._testbed.add_from_string(
-            _description(place, str(port), self._address, ids, descriptors)
+            _description(place, str(port), self._address, about.ids, descriptors)
         )
         self._testbed.attach_ioctl(name, self._handler_class(node))
         self._nodes[port] = node
@@ -252,15 +251,15 @@ class MockedBus:
 
     def control(self, node: Node, setup: bytes, data: bytes) -> bytes:
         """Do one control transfer in virtual time."""
-        clock = node.rom.clock
+        clock = node.device.clock
         now = self._ahead.seconds
         clock.sleep(now - node.seen)
-        if self._deadline is not None and now > self._deadline and node.rom.is_on_bus:
+        if self._deadline is not None and now > self._deadline and node.device.is_on_bus:
             self.cable_pulled = True
-            node.rom.drop()
+            node.device.drop()
         began = clock.now
         try:
-            return node.recorder.control(node.rom.control, setup, data)
+            return node.recorder.control(node.device.control, setup, data)
         finally:
             self.let_pass(clock.now - began)
             node.seen = now + clock.now - began

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from packager.sim.rom import Gone, Hung, RomDfu, Stall
+from packager.sim.usb import Gone, Hung, Stall, UsbDevice
 
 from .recorder import Recorder
 
@@ -31,9 +31,9 @@ _DISCARDED = -errno.ENOENT
 
 @dataclass
 class Node:
-    """One enumeration of a board; it stays dead once its ROM left."""
+    """One enumeration of a board; it stays dead once its device left."""
 
-    rom: RomDfu
+    device: UsbDevice
     recorder: Recorder
     place: str
     """Its folder in sysfs."""
@@ -91,7 +91,7 @@ def handler_class(umockdev: Any, bus: Bus) -> Any:
                 return self._reap(arg)
             if request == DISCARDURB:
                 return self._discard(arg)
-            if not node.rom.is_on_bus:
+            if not node.device.is_on_bus:
                 return -1, errno.ENODEV
             if request == SUBMITURB:
                 return self._submit(arg)
@@ -105,7 +105,7 @@ def handler_class(umockdev: Any, bus: Bus) -> Any:
                 return 0, 0
             if request == RESET:
                 node.recorder.reset()
-                node.rom.reset()
+                node.device.reset()
                 return 0, 0
             if request == GETDRIVER:
                 return -1, errno.ENODATA
@@ -158,7 +158,7 @@ def handler_class(umockdev: Any, bus: Bus) -> Any:
             if self._node.done:
                 arg.resolve(0, 8).set_ptr(0, self._node.done.popleft())
                 return 0, 0
-            if not self._node.rom.is_on_bus:
+            if not self._node.device.is_on_bus:
                 return -1, errno.ENODEV
             if self._node.waiting:
                 bus.let_pass(IDLE_SECONDS)
