@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from packager.cli import LAYOUT_OPTION
 
+if TYPE_CHECKING:
+    from packager.sim.board import Board
+
 _BOARD = click.argument("board_path", metavar="BOARD", type=click.Path(path_type=Path))
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_PINS = click.option(
+    "--pin",
+    "pins",
+    metavar="NAME=0|1",
+    multiple=True,
+    help="Hold a pin at a level, like PC13=1; may be given several times.",
+)
 _USBIP_PORT = 3240
 """Where both usbip programs look for a server (registered with IANA)."""
 
@@ -72,13 +83,27 @@ def new(
 @click.option(
     "--cut", help="Cut the power at a flash operation, like 137-torn (before|torn|after)."
 )
-def boot(board_path: Path, boot0: bool, seconds: float, cut: str | None) -> None:
+@_PINS
+@click.option(
+    "--press-reset", is_flag=True, help="Press the reset button once after the first outcome."
+)
+def boot(
+    board_path: Path,
+    boot0: bool,
+    seconds: float,
+    cut: str | None,
+    pins: tuple[str, ...],
+    press_reset: bool,
+) -> None:
     """Power the board on; ends when the app runs, the loader stays, or the time is up."""
     from packager.sim.board import Board
 
     board = Board.load(board_path)
+    _hold(board, pins)
     try:
         report = board.boot(boot0=boot0, limit_seconds=seconds, cut=cut)
+        if press_reset:
+            report = board.press_reset(limit_seconds=seconds)
     finally:
         board.power_off()
         board.save(board_path)
@@ -90,6 +115,8 @@ def boot(board_path: Path, boot0: bool, seconds: float, cut: str | None) -> None
         click.echo(f"virtual seconds, {purpose}: {spent:.3f}")
     for fault in report.faults:
         click.echo(f"fault: {fault}")
+    for reason in report.usb:
+        click.echo(f"not on the USB bus: {reason}")
 
 
 @sim.command()
@@ -137,12 +164,30 @@ def info(board_path: Path) -> None:
 @click.argument("length", type=str)
 @click.option("-o", "--output", type=_FILE, required=True, help="File for the bytes.")
 def read(board_path: Path, address: str, length: str, output: Path) -> None:
-    """Copy flash content of a board into a file, as a debugger at RDP level 0 would."""
+    """Copy flash content of a board into a file, as a debugger would: at RDP level 0 only."""
     from packager.files import write_atomic
     from packager.sim.board import Board
 
+    with Board.load(board_path).debugger() as debugger:
+        write_atomic(output, debugger.read(_number(address), _number(length)))
+
+
+@sim.command()
+@_BOARD
+@click.argument("level", type=click.IntRange(0, 2))
+def protect(board_path: Path, level: int) -> None:
+    """Set the read-out protection level of a board, as its option bytes do.
+
+    From 1 back to 0 the flash is erased, loader and keys included. Level 2 is final.
+    """
+    from packager.sim.board import Board
+
     board = Board.load(board_path)
-    write_atomic(output, board.read(_number(address), _number(length)))
+    before = board.flash.options.rdp_level
+    board.protect(level)
+    board.save(board_path)
+    erased = ", all flash erased" if before == 1 and level == 0 else ""
+    click.echo(f"{board_path}: RDP level {level}{erased}")
 
 
 @sim.command()
@@ -161,28 +206,52 @@ def read(board_path: Path, address: str, length: str, output: Path) -> None:
     show_default=True,
     help="TCP port; 0 takes a free one.",
 )
-def serve(board_path: Path, usbip: bool, host: str, port: int) -> None:
-    """Plug a board into this computer, or another one, with its BOOT0 pin high.
+@click.option(
+    "--boot0/--no-boot0",
+    default=True,
+    show_default=True,
+    help="The level of the BOOT0 pin; low starts the loader, for the DFU of its own.",
+)
+@_PINS
+def serve(
+    board_path: Path, usbip: bool, host: str, port: int, boot0: bool, pins: tuple[str, ...]
+) -> None:
+    """Plug a board into this computer, or another one: its ROM, or the DFU of its loader.
 
-    Any tool then sees an STM32H743 in its ROM bootloader. The board's own work takes no real time.
+    Any tool then sees a device in DFU mode. The board's own work takes no real time.
     BOARD is saved at every detach and at the end.
     """
     import asyncio
 
+    from packager.errors import PackagerError
     from packager.sim.board import Board
     from packager.sim.usbip import UsbipServer
 
     board = Board.load(board_path)
-    board.boot(boot0=True)
+    _hold(board, pins)
+    report = board.boot(boot0=boot0)
+    if board.device is None:
+        raise PackagerError(
+            str(board_path),
+            f"no DFU device: {'; '.join((report.outcome.value, *report.usb))}",
+            "expected the ROM or a loader that stays in its own DFU",
+            "hold the entry pin of the layout with --pin",
+        )
 
     def ready() -> None:
-        for line in _how_to_attach(board_path, board.rom_id, host, server.port):
+        at = f"{host} port {server.port}; Ctrl-C ends"
+        what = f"ROM 0x{board.rom_id:02X} with BOOT0 high" if boot0 else "its loader"
+        click.echo(f"{board_path}: {what}, at {at}")
+        for line in _how_to_attach(host, server.port):
             click.echo(line)
 
     server = UsbipServer(board, click.echo, lambda: board.save(board_path))
     rom = board.rom
     try:
         asyncio.run(server.serve(host, port, ready))
+        if rom is None:
+            report = board.go_on()
+            click.echo(f"it went on: {report.outcome.value}")
     except KeyboardInterrupt:
         click.echo("ended")
     finally:
@@ -194,18 +263,25 @@ def serve(board_path: Path, usbip: bool, host: str, port: int) -> None:
     click.echo(f"  splitflash sim boot {board_path}")
 
 
-def _how_to_attach(board_path: Path, rom_id: int, host: str, port: int) -> Iterator[str]:
+def _how_to_attach(host: str, port: int) -> Iterator[str]:
     from packager.sim.usbip import BUS_ID
 
     server = "ADDRESS-OF-THIS-COMPUTER" if host in ("0.0.0.0", "::") else host
     where = "" if port == _USBIP_PORT else f" --tcp-port {port}"
-    yield f"{board_path}: ROM 0x{rom_id:02X} with BOOT0 high, at {host} port {port}; Ctrl-C ends"
     yield "attach it on Linux:"
     yield "  sudo modprobe vhci-hcd"
     yield f"  sudo usbip{where} attach -r {server} -b {BUS_ID}"
     yield "attach it on Windows, with usbip-win2 installed:"
     yield f"  usbip{where} attach -r {server} -b {BUS_ID}"
     yield "detach it by 'usbip port', then 'usbip detach -p' and the number shown"
+
+
+def _hold(board: Board, pins: tuple[str, ...]) -> None:
+    for text in pins:
+        name, _, level = text.partition("=")
+        if level not in ("0", "1"):
+            raise click.BadParameter(f"'{text}' is no pin and level; write it like PC13=1")
+        board.pins[name.upper()] = level == "1"
 
 
 def _number(text: str) -> int:

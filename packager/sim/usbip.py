@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from packager.errors import PackagerError
-from packager.sim.usb import Gone, Hung, Socket, Stall, UsbDevice
+from packager.sim.usb import Gone, Hung, Socket, Stall, UsbDevice, UsbFailure
 
 VERSION = 0x0111
 BUS_ID = "1-1"
@@ -34,6 +34,8 @@ HANDSHAKE_SECONDS = 10.0
 """How long a peer may take to say what it wants."""
 MAX_OPEN = 256
 """URBs a peer may leave open; a device that answers leaves none."""
+_BEAT_SECONDS = 0.25
+"""How often a board lives on while its host is silent: a device may leave by itself."""
 _EPIPE, _ENODEV, _ECONNRESET = 32, 19, 104
 """Error numbers of Linux, whatever this runs on."""
 _FULL_SPEED = 2
@@ -257,9 +259,10 @@ class UsbipServer:
         self._imported = True
         wire: socket.socket = writer.get_extra_info("socket")
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a host may crash unnoticed
-        device.reset()  # what a hub does to a device that was plugged in
         self._report("attached")
         try:
+            with suppress(UsbFailure):
+                device.reset()  # what a hub does to a device that was plugged in
             await _Urbs(device, self._now, reader, writer).run()
         finally:
             self._imported = False
@@ -298,7 +301,9 @@ class _Urbs:
     async def run(self) -> None:
         """Answer until the peer or the device goes."""
         while self._device.is_on_bus:
-            command = parse_command(await self._reader.readexactly(COMMAND_SIZE))
+            command = await self._next_command()
+            if command is None:
+                return
             if isinstance(command, Unlink):
                 self._writer.write(self._unlink(command))
             else:
@@ -307,6 +312,23 @@ class _Urbs:
                     data = await self._reader.readexactly(command.size)
                 self._writer.write(self._submit(command, data))
             await self._writer.drain()
+
+    async def _next_command(self) -> Submit | Unlink | None:
+        """Wait for the peer while time passes for the board; None once the device has left."""
+        reading = asyncio.ensure_future(self._reader.readexactly(COMMAND_SIZE))
+        try:
+            while not (await asyncio.wait({reading}, timeout=_BEAT_SECONDS))[0]:
+                self._let_time_pass()
+                if not self._device.is_on_bus:
+                    return None
+            return parse_command(reading.result())
+        finally:
+            reading.cancel()
+
+    def _let_time_pass(self) -> None:
+        now = self._now()
+        self._device.clock.sleep(max(0.0, now - self._last))
+        self._last = now
 
     def _unlink(self, command: Unlink) -> bytes:
         if command.unlinks in self._open:
@@ -336,9 +358,7 @@ class _Urbs:
 
     def _control(self, command: Submit, data: bytes) -> bytes:
         kind, request, value, index, length = _SETUP.unpack(command.setup)
-        now = self._now()
-        self._device.clock.sleep(max(0.0, now - self._last))
-        self._last = now
+        self._let_time_pass()
         if (kind, request) == _SET_ADDRESS:
             return b""  # the host's end of the cable has numbered the device already
         if (kind, request, value) == _PORT_RESET:
