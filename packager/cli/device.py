@@ -58,6 +58,12 @@ DEVICE_LAYOUT = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Flash layout, for a device that has no loader yet (its loader knows it otherwise).",
 )
+BOOT0 = click.option(
+    "--boot0/--no-boot0",
+    default=None,
+    help="How a virtual board is started: with BOOT0 high in its ROM bootloader, or in its loader's"
+    " own DFU. Left out: in the loader's, if it has one.",
+)
 JSON = click.option(
     "--json",
     "as_json",
@@ -74,14 +80,14 @@ class Door:
     open: Opener
 
 
-def door(name: str | None) -> Door:
+def door(name: str | None, boot0: bool | None = None) -> Door:
     """Return the way to one device; no name stands for the only one on USB."""
     if name is not None and name.startswith("sim:"):
-        return Door(name, partial(_virtual, Path(name.removeprefix("sim:"))))
+        return Door(name, partial(_virtual, Path(name.removeprefix("sim:")), boot0))
     return Door(name or "usb", partial(_real, name))
 
 
-def doors(names: tuple[str, ...]) -> list[Door]:
+def doors(names: tuple[str, ...], boot0: bool | None = None) -> list[Door]:
     """Return the ways to all named devices, or to every one on USB if none is named.
 
     Raises:
@@ -93,7 +99,7 @@ def doors(names: tuple[str, ...]) -> list[Door]:
     chosen = names or tuple(device.key for device in find_devices())
     if not chosen:
         raise NoDeviceError("USB", "no device in DFU mode found", "", NO_DEVICE_DO)
-    return [door(name) for name in dict.fromkeys(chosen)]
+    return [door(name, boot0) for name in dict.fromkeys(chosen)]
 
 
 def device_layout(path: Path | None) -> Layout | None:
@@ -112,8 +118,8 @@ def _real(name: str | None) -> Iterator[DfuSe]:
 
 
 @contextmanager
-def _virtual(path: Path) -> Iterator[DfuSe]:
-    """Start a virtual board with BOOT0 high; what was done to it is kept, also after an error."""
+def _virtual(path: Path, boot0: bool | None) -> Iterator[DfuSe]:
+    """Start a virtual board in DFU mode; what was done to it is kept, also after an error."""
     try:
         from packager.sim.board import Board
     except ImportError as error:
@@ -124,12 +130,14 @@ def _virtual(path: Path) -> Iterator[DfuSe]:
             "run: pip install 'splitflash[sim]'",
         ) from error
     from packager.dfu.usb import open_device
+    from packager.virtual_door import start_in_dfu
 
     board = Board.load(path)
-    board.boot(boot0=True)
     try:
+        start_in_dfu(board, f"sim:{path}", boot0=boot0)
         backend = board.usb_backend()
         with open_device(backend=backend, clock=board.clock, name=f"sim:{path}") as dfu:
             yield dfu
     finally:
+        board.power_off()
         board.save(path)

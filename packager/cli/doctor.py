@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packager import __version__
-from packager.cli.device import ANY_DEVICES, JSON, Door, door, doors
+from packager.cli.device import ANY_DEVICES, BOOT0, JSON, Door, door, doors
 from packager.cli.report import Report
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ LIBRARIES = ("pyusb", "click", "construct", "cryptography", "libusb-package")
 
 @click.command()
 @ANY_DEVICES
+@BOOT0
 @JSON
 @click.option(
     "--report",
@@ -30,7 +31,9 @@ LIBRARIES = ("pyusb", "click", "construct", "cryptography", "libusb-package")
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write everything found into a file for support; it holds no secret.",
 )
-def doctor(devices: tuple[str, ...], as_json: bool, report_path: Path | None) -> int:
+def doctor(
+    devices: tuple[str, ...], boot0: bool | None, as_json: bool, report_path: Path | None
+) -> int:
     """Look for what stands between this computer, a device and an update; changes nothing.
 
     Every check says ok, problem or not known, and what to do. The exit code is 0 without a
@@ -44,7 +47,7 @@ def doctor(devices: tuple[str, ...], as_json: bool, report_path: Path | None) ->
         for check in checks:
             _tell(report, check)
         examined = []
-        for one in _there(devices):
+        for one in _there(devices, boot0):
             examined.append(examine_device(one.name, one.open))
             checks += examined[-1].checks
             for check in examined[-1].checks:
@@ -60,10 +63,10 @@ def _only_virtual(names: tuple[str, ...]) -> bool:
     return bool(names) and all(name.startswith("sim:") for name in names)
 
 
-def _there(names: tuple[str, ...]) -> list[Door]:
+def _there(names: tuple[str, ...], boot0: bool | None) -> list[Door]:
     """Return the ways to the devices to look at; why there are none was told already."""
     try:
-        return [door(name) for name in names] if names else doors(())
+        return [door(name, boot0) for name in names] if names else doors(())
     except Exception:
         return []
 

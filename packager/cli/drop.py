@@ -10,6 +10,7 @@ import click
 from packager.chip import BOOT_ADDRESS
 from packager.cli.device import (
     ANY_DEVICES,
+    BOOT0,
     DEVICE_LAYOUT,
     JSON,
     Door,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from packager.layout import Layout
 
 NEXT = "unplug the device, set BOOT0 low, plug it in again; its loader then checks the update"
+NEXT_FOR_LOADER = (
+    "leave the device plugged in: it restarts by itself, checks the update and installs it"
+)
+NEXT_WITHOUT_LEAVE = "unplug the device and plug it in again; its loader then checks the update"
 
 
 EPILOG = """\b
@@ -50,8 +55,12 @@ The exit codes are listed by splitflash --help.
     "--dry-run", is_flag=True, help="Show what would be erased and written; change nothing."
 )
 @click.option(
-    "--leave", is_flag=True, help="Ask the device to restart afterwards (not every one does)."
+    "--leave/--no-leave",
+    default=None,
+    help="Ask the device to restart afterwards: a loader always does and is asked unless you say"
+    " no; not every ROM bootloader does, so it is asked only if you say so.",
 )
+@BOOT0
 @JSON
 def drop(
     update_path: Path,
@@ -59,14 +68,17 @@ def drop(
     every: bool,
     layout_path: Path | None,
     dry_run: bool,
-    leave: bool,
+    leave: bool | None,
+    boot0: bool | None,
     as_json: bool,
 ) -> None:
     """Bring an update into a device: compare, erase, write, read back.
 
-    The device must be in its ROM bootloader: BOOT0 high, then plug it in. An interrupted drop is
-    finished by dropping again. With several devices (--all, or --device several times) each
-    gets a line of its own; if some fail, the others are finished and the exit code is 17.
+    The device must be in its ROM bootloader (BOOT0 high, then plug it in) or, if it is
+    read-protected, in its loader's own DFU (as its maker says, often: press reset twice). An
+    interrupted drop is finished by dropping again. With several devices (--all, or --device
+    several times) each gets a line of its own; if some fail, the others are finished and the exit
+    code is 17.
     """
     from packager.update_file import read_update_file
 
@@ -76,7 +88,7 @@ def drop(
     with report.running(file=str(update_path)):
         update = read_update_file(update_path).data
         job = _Job(report, update, device_layout(layout_path), dry_run=dry_run, leave=leave)
-        chosen = doors(()) if every else [door(name) for name in devices or (None,)]
+        chosen = doors(()) if every else [door(name, boot0) for name in devices or (None,)]
         if len(chosen) == 1:
             job.drop_to(chosen[0])
         else:
@@ -87,7 +99,13 @@ class _Job:
     """One update and what is to be done with it."""
 
     def __init__(
-        self, report: Report, update: bytes, layout: Layout | None, *, dry_run: bool, leave: bool
+        self,
+        report: Report,
+        update: bytes,
+        layout: Layout | None,
+        *,
+        dry_run: bool,
+        leave: bool | None,
     ) -> None:
         from packager.update_file import default_stem
 
@@ -95,6 +113,8 @@ class _Job:
         self._update, self._layout = update, layout
         self._name = default_stem(update)
         self._dry_run, self._leave = dry_run, leave
+        self._next: set[str] = set()
+        """What people do now, for the devices that took the update."""
 
     def drop_to(self, one: Door) -> None:
         """Drop to one device and tell everything about it."""
@@ -169,13 +189,19 @@ class _Job:
         self._report.info("staged", value, [f"{where}: {self._name} {done}"], where)
 
     def _restart(self, dfu: DfuSe) -> None:
-        if self._leave and not self._dry_run:
+        leave = dfu.is_loader if self._leave is None else self._leave
+        if not dfu.is_loader:
+            self._next.add(NEXT)
+        else:
+            self._next.add(NEXT_FOR_LOADER if leave else NEXT_WITHOUT_LEAVE)
+        if leave and not self._dry_run:
             dfu.leave(BOOT_ADDRESS)
 
     def _say_what_is_next(self) -> None:
-        if self._leave:
+        if self._leave and NEXT in self._next:
             self._report.say("the device was told to restart; if it does not come back:")
-        self._report.say(NEXT)
+        for steps in sorted(self._next):
+            self._report.say(steps)
 
 
 def _named(error: PackagerError, device: str) -> str:

@@ -10,6 +10,7 @@ import click
 
 from packager.cli.device import (
     ANY_DEVICES,
+    BOOT0,
     DEVICE_LAYOUT,
     JSON,
     ONE_DEVICE,
@@ -22,8 +23,9 @@ from packager.cli.report import Report
 
 @click.command()
 @ANY_DEVICES
+@BOOT0
 @JSON
-def devices(devices: tuple[str, ...], as_json: bool) -> int:
+def devices(devices: tuple[str, ...], boot0: bool | None, as_json: bool) -> int:
     """List the devices in DFU mode: where, product, loader and ROM version, protection.
 
     Nothing is changed on any of them. Without --device, everything on USB is listed. The exit
@@ -33,7 +35,7 @@ def devices(devices: tuple[str, ...], as_json: bool) -> int:
 
     report = Report("devices", as_json=as_json)
     with report.running() as end:
-        for one in doors(devices):
+        for one in doors(devices, boot0):
             listed = look_at(one.name, one.open)
             report.info("identity", listed.as_dict(), [str(listed)], one.name)
             if listed.error and not end.exit_code:
@@ -44,8 +46,9 @@ def devices(devices: tuple[str, ...], as_json: bool) -> int:
 @click.command()
 @ONE_DEVICE
 @DEVICE_LAYOUT
+@BOOT0
 @JSON
-def status(device: str | None, layout_path: Path | None, as_json: bool) -> None:
+def status(device: str | None, layout_path: Path | None, boot0: bool | None, as_json: bool) -> None:
     """Show what a device holds: loader, staged update, installed app, last refusal."""
     from packager.dfu.replies import PROTECTED_DO
     from packager.dfu.status import read_status, status_as_dict
@@ -53,7 +56,7 @@ def status(device: str | None, layout_path: Path | None, as_json: bool) -> None:
     report = Report("status", as_json=as_json)
     with report.running():
         layout = device_layout(layout_path)
-        with door(device).open() as dfu:
+        with door(device, boot0).open() as dfu:
             read = read_status(dfu, layout)
         values = status_as_dict(read)
         report.info("status", values, _lines(values), read.where)

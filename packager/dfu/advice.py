@@ -24,5 +24,7 @@ LIBUSB_DO = (
 BUSY_DO = "close STM32CubeProgrammer, dfu-util and browser pages that use it"
 NO_DEVICE_DO = (
     "set BOOT0 high, plug the device in (some need a press of reset after that), check that the "
-    "cable carries data, try without a hub, and see that no other program holds the device"
+    "cable carries data, try without a hub, and see that no other program holds the device; a "
+    "read-protected product wants no BOOT0: bring it into its loader's DFU as its maker says "
+    "(often: press reset twice)"
 )

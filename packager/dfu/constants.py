@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 VENDOR_ID = 0x0483
+LOADER_RELEASE = 0x5346
+"""bcdDevice of a splitflash loader's own DFU ("SF"), whatever its ids; the ROM has 0x0200."""
 PRODUCT_ID = 0xDF11
 
 REQUEST_OUT = 0x21

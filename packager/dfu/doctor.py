@@ -48,7 +48,16 @@ UNPROTECTED = (
     "key; an update that comes in here is protected only against someone who has the file and no "
     "device"
 )
+PROTECTED_HERE = {
+    1: "on (RDP level 1): no cable reads application or key out of the flash; a debugger still "
+    "reads RAM while the loader works, which level 2 prevents",
+    2: "on for good (RDP level 2): neither ROM bootloader nor debugger is there any more",
+}
+NOT_YET_PROTECTED_DO = (
+    "if this is to ship, the maker sets the read-out protection: see what factory build prints"
+)
 POWER_CYCLE_DO = "unplug the device, set BOOT0 low, plug it in again"
+LOADER_CYCLE_DO = "unplug the device and plug it in again"
 
 
 class Verdict(StrEnum):
@@ -168,6 +177,10 @@ def _presence() -> Check:
 
 def _checks_of(where: str, status: DeviceStatus) -> Iterator[Check]:
     yield Check("access", Verdict.OK, "it can be opened and answers", "", where)
+    if status.via_loader:
+        yield from _own_door(where, status.rdp)
+        yield from _contents(where, status)
+        return
     yield _bootloader(where, status.rom)
     if status.protected:
         code = ProtectedError.exit_code
@@ -176,11 +189,30 @@ def _checks_of(where: str, status: DeviceStatus) -> Iterator[Check]:
     yield Check("read protection", Verdict.OK, UNPROTECTED, "", where)
     found = "the ROM reports none even where there is one; a drop finds it by reading back"
     yield Check("write protection", Verdict.UNKNOWN, found, "", where)
+    yield from _contents(where, status)
+
+
+def _contents(where: str, status: DeviceStatus) -> Iterator[Check]:
     yield _loader(where, status.loader)
     if status.staging is not None:
         yield _staging(where, status)
         yield _installed(where, status)
         yield _refused(where, status)
+
+
+def _own_door(where: str, rdp: int | None) -> Iterator[Check]:
+    found = "the splitflash loader itself: it takes updates at every protection level"
+    yield Check("bootloader", Verdict.OK, found, "", where)
+    if rdp is None:
+        yield Check("read protection", Verdict.UNKNOWN, "the loader does not tell", "", where)
+    elif rdp == 0:
+        yield Check("read protection", Verdict.OK, UNPROTECTED, NOT_YET_PROTECTED_DO, where)
+    else:
+        yield Check("read protection", Verdict.OK, PROTECTED_HERE[rdp], "", where)
+
+
+def _cycle_do(status: DeviceStatus) -> str:
+    return LOADER_CYCLE_DO if status.via_loader else POWER_CYCLE_DO
 
 
 def _bootloader(where: str, rom: RomVersion) -> Check:
@@ -214,7 +246,9 @@ def _staging(where: str, status: DeviceStatus) -> Check:
     staged = status.staged
     if staged is not None:
         found = f"update to version {version_text(staged.version)}, not installed yet"
-        return Check("staging", Verdict.OK, found, f"{POWER_CYCLE_DO}: it installs itself", where)
+        return Check(
+            "staging", Verdict.OK, found, f"{_cycle_do(status)}: it installs itself", where
+        )
     found = status.staging.value if status.staging else "nothing is known"
     do = "" if status.staging is StagingState.EMPTY else "drop an update, that erases it"
     return Check("staging", Verdict.OK, found, do, where)
@@ -224,7 +258,7 @@ def _installed(where: str, status: DeviceStatus) -> Check:
     if status.installing:
         version = version_text(status.installing.version)
         found = f"the installation of version {version} has begun and not ended"
-        do = f"{POWER_CYCLE_DO} and leave it alone: it goes on by itself; if not, drop again"
+        do = f"{_cycle_do(status)} and leave it alone: it goes on by itself; if not, drop again"
         return Check("installed", Verdict.PROBLEM, found, do, where, DeviceError.exit_code)
     if status.installed is None:
         found = "no record of an installed application"

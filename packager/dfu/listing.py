@@ -34,6 +34,8 @@ class Listed:
             found = self.error.found if self.error else "nothing is known"
             return f"cannot be asked: {found}"
         rom = f"ROM {self.status.rom.name}"
+        if self.status.via_loader:
+            rom = "on USB itself"
         if self.status.protected:
             return f"read-protected, {rom}"
         loader = self.status.loader
@@ -42,7 +44,7 @@ class Listed:
         product = field_text(loader.product_name) or field_text(loader.product_id)
         version = version_text(loader.loader_version)
         kind = "development loader" if loader.is_dev else "loader"
-        return f"{product}, {kind} {version}, {rom}, not read-protected"
+        return f"{product}, {kind} {version}, {rom}, {protection_text(self.status.rdp)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain values; None for what is not known."""
@@ -53,10 +55,18 @@ class Listed:
             "product_id": loader and field_text(loader.product_id),
             "product_name": loader and field_text(loader.product_name),
             "loader": loader and version_text(loader.loader_version),
-            "rom": status and status.rom.name,
-            "read_protected": status and status.protected,
+            "bootloader": status and ("splitflash loader" if status.via_loader else "ROM"),
+            "rom": None if status is None or status.via_loader else status.rom.name,
+            "read_protected": status and (status.protected or bool(status.rdp)),
             "error": str(self.error) if self.error else None,
         }
+
+
+def protection_text(rdp: int | None) -> str:
+    """Say a read-out protection level in words."""
+    if rdp is None:
+        return "protection not known"
+    return f"read-protected (RDP level {rdp})" if rdp else "not read-protected"
 
 
 def look_at(where: str, opened: Opener) -> Listed:

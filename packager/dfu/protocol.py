@@ -23,6 +23,7 @@ from packager.dfu.constants import (
 from packager.dfu.memory_map import MemoryMap
 from packager.dfu.pipe import Clock, ControlPipe, GoneError, StalledError, WallClock
 from packager.dfu.replies import (
+    LOADER_AGAIN,
     REPLUG,
     RequestRefusedError,
     StatusReply,
@@ -32,6 +33,7 @@ from packager.dfu.replies import (
     still_busy,
 )
 from packager.dfu.rom import (
+    NO_ROM,
     ROM_ID_ADDRESS,
     ROM_ID_SIZE,
     UNKNOWN_ROM,
@@ -80,6 +82,7 @@ class DfuSe:
         interface: int = 0,
         transfer_size: int = 1024,
         where: str = "DFU",
+        is_loader: bool = False,
     ) -> None:
         if transfer_size < FLASH_WORD or transfer_size % FLASH_WORD:
             raise DeviceError(
@@ -92,7 +95,10 @@ class DfuSe:
         self.memory_map = memory_map
         self.transfer_size = transfer_size
         self.where = where
-        self.rom = UNKNOWN_ROM
+        self.is_loader = is_loader
+        """A loader of ours answers, not the ROM: none of the ROM's faults are to be expected."""
+        self.rom = NO_ROM if is_loader else UNKNOWN_ROM
+        self._again = LOADER_AGAIN if is_loader else REPLUG
         self._pipe = pipe
         self._interface = interface
         self._state: State | None = None
@@ -134,6 +140,8 @@ class DfuSe:
 
     def read_rom_id(self) -> RomVersion:
         """Read the version of the ROM, best effort: a device that refuses counts as unknown."""
+        if self.is_loader:
+            return self.rom
         try:
             self.rom = rom_version(self.upload(ROM_ID_ADDRESS, ROM_ID_SIZE))
         except (RequestRefusedError, ProtectedError):
@@ -218,7 +226,7 @@ class DfuSe:
             self._state = State.DFU_UPLOAD_IDLE
             if len(data) != length:
                 raise RequestRefusedError(
-                    self._at(), f"{len(data)} bytes came back", f"expected {length}", REPLUG
+                    self._at(), f"{len(data)} bytes came back", f"expected {length}", self._again
                 )
             yield data
             block += 1
@@ -234,7 +242,7 @@ class DfuSe:
             with suppress(StalledError):
                 reply = self.get_status()
         if reply and reply.state is State.DFU_ERROR:
-            raise refusal(self._at(), reply)
+            raise refusal(self._at(), reply, self._again)
         self._answers = False
 
     def abort(self) -> None:
@@ -245,7 +253,7 @@ class DfuSe:
     def get_status(self) -> StatusReply:
         """Ask for status and state; after a DNLOAD this makes the device execute it."""
         data = self._transfer(REQUEST_IN, Request.GETSTATUS, 0, 6, STATUS_TIMEOUT_MS)
-        reply = read_reply(data, self._at())
+        reply = read_reply(data, self._at(), self._again)
         self._state = reply.state
         return reply
 
@@ -262,6 +270,8 @@ class DfuSe:
             reply = self._poll(LEFTOVER_SECONDS)
             if reply.state is State.DFU_IDLE:
                 return
+            if reply.state is State.DFU_DNBUSY and self.is_loader:
+                raise still_busy(self._at(), LEFTOVER_SECONDS, self._again)
             if reply.state is State.DFU_DNBUSY:
                 self._clear_stuck_busy()
             elif reply.state is State.DFU_ERROR:
@@ -270,7 +280,7 @@ class DfuSe:
                 break
             else:
                 self.abort()
-        raise DeviceError(self._at(), f"device stays at {reply}", "expected dfuIDLE", REPLUG)
+        raise DeviceError(self._at(), f"device stays at {reply}", "expected dfuIDLE", self._again)
 
     def _command(self, command: Command, address: int) -> None:
         if self._state is not State.DFU_DNLOAD_IDLE:
@@ -283,9 +293,9 @@ class DfuSe:
     def _expect_done(self, reply: StatusReply, seconds: float) -> None:
         if reply.state is State.DFU_DNBUSY:
             self._answers = False
-            raise still_busy(self._at(), seconds)
+            raise still_busy(self._at(), seconds, self._again)
         if reply.status is not Status.OK or reply.state is not State.DFU_DNLOAD_IDLE:
-            raise refusal(self._at(), reply)
+            raise refusal(self._at(), reply, self._again)
 
     def _finish_doubtful_erase(self) -> None:
         """Wait for an erase by a ROM that may say "busy" for ever, and free it from that."""
@@ -336,7 +346,8 @@ class DfuSe:
                 raise VerifyMismatchError(
                     where,
                     "the device reports success, but the sector is not blank",
-                    f"expected it to be erased (ROM {self.rom.name})",
+                    "expected it to be erased"
+                    + ("" if self.is_loader else f" (ROM {self.rom.name})"),
                     NOT_ERASED_DO,
                 )
 
@@ -356,7 +367,7 @@ class DfuSe:
         try:
             return self._transfer(kind, request, value, data, REQUEST_TIMEOUT_MS)
         except StalledError:
-            raise refusal(self._at(), self.get_status()) from None
+            raise refusal(self._at(), self.get_status(), self._again) from None
 
     def _transfer(
         self, kind: int, request: Request, value: int, data: bytes | int, timeout_ms: int
@@ -370,10 +381,12 @@ class DfuSe:
             raise StalledError(self._at(), found, error.expected, error.do) from error
         except GoneError as error:
             self._answers = False
-            raise GoneError(self._at(), error.found, error.expected, error.do) from error
+            do = self._again if self.is_loader else error.do
+            raise GoneError(self._at(), error.found, error.expected, do) from error
         except DeviceTimeoutError as error:
             self._answers = False
-            raise no_answer(self._at(), request.name, timeout_ms / 1000) from error
+            seconds = timeout_ms / 1000
+            raise no_answer(self._at(), request.name, seconds, self._again) from error
 
     def _at(self) -> str:
         return f"{self.where}: {self._doing}"

@@ -45,6 +45,8 @@ _REMARKS: dict[int | None, str] = {
 }
 
 UNKNOWN_ROM = RomVersion(None, "unknown", True, True)
+NO_ROM = RomVersion(None, "not in use", False, False)
+"""Stands for the ROM where a loader of ours answers itself."""
 
 ROM_VERSIONS = {
     rom.id: rom

@@ -25,6 +25,8 @@ from packager.layout import Layout
 from packager.reasons import EXPLANATIONS, Reason
 from packager.records import AppState, InfoBlock, MarkRecord, RecordType, parse_record
 
+OPTION_WORD = 0x5200_201C
+"""FLASH_OPTSR_CUR, which a loader of ours shows; the ROM shows it in a memory of its own."""
 PAGE = 4 * KIB
 """Bytes of marks read at once; a page that is blank all over ends the used records."""
 
@@ -79,6 +81,11 @@ class DeviceStatus:
     where: str
     rom: RomVersion
     protected: bool
+    """The ROM refuses to read anything; a loader of ours answers at any level."""
+    rdp: int | None = None
+    """Read-out protection level; 2 only where a loader of ours told."""
+    via_loader: bool = False
+    """The loader's own DFU answers, not the ROM."""
     loader: InfoBlock | None = None
     staging: StagingState | None = None
     staged: UpdateHeader | None = None
@@ -113,9 +120,13 @@ def identify(device: DfuSe) -> DeviceStatus:
     """Read who a device is: ROM, protection, loader; nothing of what it holds."""
     rom = device.read_rom_id()
     try:
-        return DeviceStatus(device.where, rom, protected=False, loader=read_info(device))
+        loader = read_info(device)
     except ProtectedError:
-        return DeviceStatus(device.where, rom, protected=True)
+        return DeviceStatus(device.where, rom, protected=True, rdp=1)
+    rdp = _read_rdp(device) if device.is_loader else 0
+    return DeviceStatus(
+        device.where, rom, protected=False, rdp=rdp, via_loader=device.is_loader, loader=loader
+    )
 
 
 def read_status(device: DfuSe, layout: Layout | None = None) -> DeviceStatus:
@@ -141,7 +152,7 @@ def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
         if slot is None or slot.count(0xFF) != len(slot):
             used = index + 1
             newest = _record(slot) or newest
-    if newest is None:
+    if newest is None and not device.is_loader:  # which does not show the app area
         carry = Span(app.end - CARRY_SIZE, CARRY_SIZE)
         carried = [record for slot in _slots(device, carry) if (record := _record(slot))]
         newest = max(carried, key=lambda record: record.sequence, default=None)
@@ -154,8 +165,12 @@ def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
     rom = status.rom
     return {
         "device": status.where,
-        "rom": {"id": None if rom.id is None else f"0x{rom.id:02x}", "name": rom.name},
-        "read_protected": status.protected,
+        "bootloader": "splitflash loader" if status.via_loader else "ROM",
+        "rom": None
+        if status.via_loader
+        else {"id": None if rom.id is None else f"0x{rom.id:02x}", "name": rom.name},
+        "read_protected": status.protected or bool(status.rdp),
+        "rdp": status.rdp,
         "loader": loader
         and {
             "version": version_text(loader.loader_version),
@@ -184,6 +199,14 @@ def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
         },
         "records": marks and {"used": marks.used, "free": marks.free},
     }
+
+
+def _read_rdp(device: DfuSe) -> int | None:
+    try:
+        word = device.upload(OPTION_WORD, 4)
+    except RequestRefusedError:
+        return None
+    return {0xAA: 0, 0xCC: 2}.get(word[1], 1)
 
 
 def _update_as_dict(header: UpdateHeader) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import usb.control
 import usb.core
 import usb.util
 
-from packager.chip import BOOT_ADDRESS, Span
+from packager.chip import BOOT_ADDRESS, FLASH_WORD, Span
 from packager.dfu.advice import NO_DEVICE_DO
-from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
+from packager.dfu.constants import LOADER_RELEASE, PRODUCT_ID, VENDOR_ID
 from packager.dfu.memory_map import Access, MemoryMap, parse_memory_map
 from packager.dfu.pipe import Clock
 from packager.dfu.protocol import DfuSe
@@ -49,6 +49,11 @@ class UsbDevice:
 
     key: str
     handle: Any
+
+    @property
+    def is_loader(self) -> bool:
+        """Tell a loader of ours from the ROM bootloader."""
+        return _is_loader(self.handle)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class UsbPipe:
 
 
 def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
-    """Return every DfuSe device, ordered by bus and port.
+    """Return every ROM bootloader and every loader of ours, ordered by bus and port.
 
     Raises:
         PermissionOrDriverError: there is no way to reach USB at all.
@@ -105,13 +110,8 @@ def find_devices(backend: Any = None) -> tuple[UsbDevice, ...]:
     with our_errors("USB"):
         found = [
             UsbDevice(_key(device), device)
-            for device in usb.core.find(
-                find_all=True,
-                backend=backend or _default_backend(),
-                idVendor=VENDOR_ID,
-                idProduct=PRODUCT_ID,
-            )
-            if _is_in_dfu_mode(device)
+            for device in usb.core.find(find_all=True, backend=backend or _default_backend())
+            if (_has_our_ids(device) or _is_loader(device)) and _is_in_dfu_mode(device)
         ]
     return tuple(sorted(found, key=lambda device: _place(device.handle)))
 
@@ -174,6 +174,7 @@ def open_device(
             interface=alternate.interface,
             transfer_size=transfer_size,
             where=name or device.key,
+            is_loader=device.is_loader,
         )
         client.to_idle()
     except BaseException:
@@ -213,7 +214,7 @@ def _flash_alternate(device: UsbDevice) -> tuple[Alternate, MemoryMap]:
             memory_map = parse_memory_map(name)
         except DeviceError:
             continue
-        if memory_map.allows(Span(BOOT_ADDRESS, 1), Access.READ):
+        if _holds_staging(device, memory_map):
             number, alternate = interface.bInterfaceNumber, interface.bAlternateSetting
             return Alternate(number, alternate, name), memory_map
     raise DeviceError(
@@ -222,6 +223,23 @@ def _flash_alternate(device: UsbDevice) -> tuple[Alternate, MemoryMap]:
         f"expected one with readable flash at 0x{BOOT_ADDRESS:08X}",
         "this is no STM32H743 in its ROM bootloader; choose another with --device",
     )
+
+
+def _holds_staging(device: UsbDevice, memory_map: MemoryMap) -> bool:
+    """The ROM shows all of flash; a loader shows staging, and may be asked about itself besides."""
+    if not device.is_loader:
+        return memory_map.allows(Span(BOOT_ADDRESS, 1), Access.READ)
+    rights = Access.READ | Access.ERASE | Access.WRITE
+    segments = memory_map.segments
+    return bool(segments) and memory_map.allows(Span(segments[0].start, FLASH_WORD), rights)
+
+
+def _has_our_ids(device: Any) -> bool:
+    return (device.idVendor, device.idProduct) == (VENDOR_ID, PRODUCT_ID)
+
+
+def _is_loader(device: Any) -> bool:
+    return bool(device.bcdDevice == LOADER_RELEASE)
 
 
 def _is_in_dfu_mode(device: Any) -> bool:

@@ -105,6 +105,7 @@ def test_devices_as_json_lines(monkeypatch: Patch, capsys: Captured) -> None:
         "product_id": "pump",
         "product_name": "Pump",
         "loader": "1.0.0",
+        "bootloader": "ROM",
         "rom": "V9.0",
         "read_protected": False,
         "error": None,
