@@ -143,6 +143,18 @@ class Board:
         """Levels that something outside drives: ``board.pins["PC13"] = True``."""
         return self._peripherals.pins
 
+    def send_serial(self, data: bytes, *, bytes_per_second: float | None = None) -> None:
+        """Send bytes to the chip's serial port, once its receiver is on.
+
+        The next one comes as soon as the last was read; at a pace, what is not read in time is
+        lost, as on the wire.
+        """
+        self._peripherals.serial.feed(data, bytes_per_second)
+
+    def on_serial(self, heard: Callable[[int], None]) -> None:
+        """Call ``heard`` with every byte that the chip sends; it may answer."""
+        self._peripherals.serial.on_byte = heard
+
     @property
     def rom(self) -> RomDfu | None:
         """The ROM's DfuSe device while the board sits in it."""
@@ -203,7 +215,7 @@ class Board:
         if on_operation is not None:
             self.flash.on_operation = lambda op: on_operation(op, self)
         self.rams.power_on()
-        self._peripherals.uart.clear()
+        self._peripherals.serial.power_on()
         self._peripherals.supply_volts = self.supply_volts
         self._peripherals.wire.plug_in()
         self._registers.power_on()

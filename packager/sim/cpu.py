@@ -383,7 +383,7 @@ class Core:
             return 0
         address = base + offset
         at_otg = address - otg.BASE
-        pops = 0 <= at_otg < otg.SIZE and otg.Otg.pops(at_otg)
+        pops = self.peripherals.pops(address)
         if pops and self.steps_back():
             return 0
         self.flash_port.take_back()
@@ -393,6 +393,8 @@ class Core:
         elif self.wire.is_seen and 0 <= at_otg < otg.SIZE:
             self.work += 1  # a host may do something at any time
             self._quiet_accesses = 0
+        elif self.peripherals.serial.is_awaited:
+            self.work += 1
         value = 0
         try:
             value = self.peripherals.read(address, size)

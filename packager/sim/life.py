@@ -320,7 +320,7 @@ class Life:
         trouble = otg_bringup.missing(self._in.peripherals.otg, self._in.peripherals.peek)
         return BootReport(
             outcome=outcome,
-            uart=self._in.peripherals.uart.decode("utf-8", "replace"),
+            uart=self._in.peripherals.serial.sent.decode("utf-8", "replace"),
             operations=list(board.flash.operations),
             seconds=board.clock.since(self._spent_before),
             instructions=self._instructions if self._count else None,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from packager.chip import DEV_ID
 from packager.errors import SimulationFault
-from packager.sim import flash_registers, otg, otg_bringup
+from packager.sim import flash_registers, otg, otg_bringup, serial
 from packager.sim.clock import Clock
 from packager.sim.flash_registers import FlashRegisters
 from packager.sim.otg import Otg
 from packager.sim.pins import Pins
+from packager.sim.serial import Serial
 from packager.sim.watchdog import Watchdog
 from packager.sim.wire import Wire
 
@@ -118,8 +119,7 @@ class Peripherals:
         self.watchdog = Watchdog(clock)
         self.supply_volts: Callable[[float], float] = lambda now: 3.3
         """VDD at a virtual time, for the voltage detector."""
-        self.uart = bytearray()
-        self.on_text: Callable[[], None] = lambda: None
+        self.serial = Serial(clock)
         self.pins = Pins()
         """Levels from outside."""
         self.otg = Otg(clock)
@@ -152,6 +152,7 @@ class Peripherals:
             self._registers[PWR_CR3] = supply
         self.otg.reset()
         self.wire.power_on()
+        self.serial.reset()
         self.watchdog.reset(running=watchdog_runs)
         self._watchdog_changed()
 
@@ -190,6 +191,13 @@ class Peripherals:
         flash = self.flash.changed()
         return found | {flash_registers.BASE + offset: flash[offset] for offset in flash}
 
+    @staticmethod
+    def pops(address: int) -> bool:
+        """Tell whether a read takes something away, so that it must not be done twice."""
+        if address & 0x3FF == serial.RDR and address & ~0x3FF in USARTS:
+            return True
+        return otg.BASE <= address < otg.BASE + otg.SIZE and Otg.pops(address - otg.BASE)
+
     # -- access -----------------------------------------------------------------------------------
 
     def read(self, address: int, size: int) -> int:
@@ -200,7 +208,7 @@ class Peripherals:
             clocked = self.enabled(RCC_AHB1ENR, _USB2OTGFS)
             return self.otg.read(address - otg.BASE, size) if clocked else 0
         word = address & ~3
-        value = self.peek(word)
+        value = self._read_usart(word) if word & ~0x3FF in USARTS else self.peek(word)
         return value >> 8 * (address - word) & (1 << 8 * size) - 1
 
     def write(self, address: int, size: int, value: int) -> None:
@@ -228,6 +236,10 @@ class Peripherals:
         if offset not in (otg.GINTSTS, otg.DIEPINT0, otg.DOEPINT0):
             self.wire.disturb()  # but clearing flags is part of looking
 
+    def _read_usart(self, address: int) -> int:
+        base, read = address & ~0x3FF, self._registers.get
+        return self.serial.read(address - base, read(base + serial.CR1, 0), read(address, 0))
+
     def peek(self, address: int) -> int:
         """Return what a read of a word gives, without any effect."""
         if IWDG <= address < IWDG + 0x20:
@@ -247,8 +259,6 @@ class Peripherals:
             return self._revision << 16 | 0x6000 | DEV_ID
         if address in RTC_BACKUP:
             return self._backup.get(address, 0) if self.enabled(RCC_APB4ENR, _RTCAPBEN) else 0
-        if address & ~0x3FF in USARTS:
-            return _usart(address & 0x3FF, stored)
         if _GPIO <= address < _GPIO_END and address & 0x3FF == _IDR:
             return self._read_port(address & ~0x3FF)
         return stored
@@ -274,9 +284,8 @@ class Peripherals:
             writable = self._registers.get(PWR_CR1, 0) & _DBP
             if writable and self.enabled(RCC_APB4ENR, _RTCAPBEN):
                 self._backup[address] = value
-        elif address & ~0x3FF in USARTS and address & 0x3FF == 0x28:
-            self.uart.append(value & 0xFF)
-            self.on_text()
+        elif address & ~0x3FF in USARTS and address & 0x3FF in (serial.TDR, serial.ICR):
+            self.serial.write(address & 0x3FF, value)
         elif address in _RESET_BITS:
             self._registers[address] = value
             for bit, block in _RESET_BITS[address].items():
@@ -364,8 +373,3 @@ _DERIVED: dict[int, Callable[[int], int]] = {
     PWR_CR3: lambda stored: stored & ~(1 << 26) | (stored >> 24 & 1 | stored >> 25 & 1) << 26,
     PWR_D3CR: lambda stored: stored | 1 << 13,
 }
-
-
-def _usart(offset: int, stored: int) -> int:
-    """ISR: always ready to send, nothing received."""
-    return 0x0060_00C0 if offset == 0x1C else stored
