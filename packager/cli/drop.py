@@ -32,7 +32,7 @@ NEXT = "unplug the device, set BOOT0 low, plug it in again; its loader then chec
 NEXT_FOR_LOADER = (
     "leave the device plugged in: it restarts by itself, checks the update and installs it"
 )
-NEXT_WITHOUT_LEAVE = "unplug the device and plug it in again; its loader then checks the update"
+NEXT_WITHOUT_LEAVE = "unplug the device and plug it in again; its loader then checks it"
 
 
 EPILOG = """\b
