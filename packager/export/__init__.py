@@ -16,6 +16,7 @@ from packager.export.c_header import c_header
 from packager.export.memory import memory_fragment
 from packager.export.origin import made_by
 from packager.files import write_atomic
+from packager.format import Recovery
 from packager.layout import Layout
 
 MEMORY_FILE = "splitflash_memory.ld"
@@ -65,9 +66,29 @@ def _filled(template: str, layout: Layout) -> str:
         "header": HEADER_FILE,
         "memory": MEMORY_FILE,
         "script": SCRIPT_FILE,
+        "own_dfu": _own_dfu(layout),
     }
     text = (_TEMPLATES / template).read_text(encoding="utf-8")
     return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
+
+
+def _own_dfu(layout: Layout) -> str:
+    """Say what the loader expects of the application where it has a DFU of its own."""
+    if layout.recovery is not Recovery.DFU:
+        return ""
+    lines = [
+        "",
+        "Call `splitflash_alive()` when the application has shown that it works, and",
+        "`splitflash_enter_dfu()` to take the next update over USB; both are in that header.",
+    ]
+    if layout.entry.watchdog_resets:
+        lines += [
+            "The loader has started the independent watchdog, with 32 seconds: feed it",
+            "(`IWDG1->KR = 0xAAAA`), or set a shorter time of your own.",
+            f"After {layout.entry.watchdog_resets} resets by it without `splitflash_alive()` the"
+            " loader waits for an update.",
+        ]
+    return "\n".join([*lines, ""])
 
 
 FILES: dict[str, Callable[[Layout], str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
+from packager.export.c_door import c_door
 from packager.export.origin import made_by
 from packager.format import RESULT_MAGIC, RESULT_SIZE
 from packager.format_c import struct_text
@@ -48,6 +49,7 @@ def c_header(layout: Layout) -> str:
         "// The loader writes this just before it starts the application.",
         struct_text("result_record").replace("struct result_record", "struct splitflash_result"),
         _RESULT_FUNCTIONS,
+        *([door] if (door := c_door(layout)) else []),
         "#endif",
         "",
     ]
