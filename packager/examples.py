@@ -9,8 +9,12 @@ from packager.layout import Layout
 from packager.resources import loader_sources
 from packager.toolchain import Toolchain, compile_link
 
-EXAMPLES = {"1.0.0": "app_v1.c", "2.0.0": "app_v2.c"}
-"""The version each example prints, and its source."""
+EXAMPLES = {
+    "1.0.0": ("app_v1.c",),
+    "1.5.0": ("app_uart.c", "splitflash_stage.c"),
+    "2.0.0": ("app_v2.c",),
+}
+"""The version each example prints, and its sources."""
 
 
 def build_example(
@@ -24,7 +28,7 @@ def build_example(
     exported = folder / "exported"
     export_layout(layout, exported)
     sources = loader_sources() / "examples"
-    names = ("startup.c", "console.c", EXAMPLES[version])
+    names = ("startup.c", "console.c", *EXAMPLES[version])
     return compile_link(
         [sources / name for name in names],
         exported / SCRIPT_FILE,
