@@ -44,10 +44,15 @@ def build(
     counter: int | None,
     output: Path,
 ) -> None:
-    """Put loader, APP and the record that APP is installed into one .hex."""
+    """Put loader, APP and the record that APP is installed into one .hex.
+
+    Then print what production sets besides: option bytes, as lines for STM32CubeProgrammer. They
+    are never set from here.
+    """
     from packager.factory import make_factory, write_factory
     from packager.format import pack_version
     from packager.layout import load_layout
+    from packager.option_bytes import checklist
     from packager.packing import required_counter
 
     layout = load_layout(layout_path)
@@ -62,4 +67,6 @@ def build(
     click.echo(f"wrote: {output}")
     for address, data in pieces.items():
         click.echo(f"0x{address:08X}: {len(data)} bytes")
+    for line in checklist(layout, str(output)):
+        click.echo(line)
     click.echo(f"note: {output} is SECRET: it holds a device key (mode 0600)", err=True)
