@@ -108,7 +108,7 @@ class CoreUsb:
     def enumerate(self) -> str:
         """Do what a host does with a new device; return why it gave up, or nothing."""
         try:
-            self._do(self._enumeration())
+            self._do(self._enumeration(), PATIENCE_SECONDS)
         except UsbFailure as failure:
             why = {Hung: "no answer", Stall: "stalled", Gone: "it left the bus"}
             ignored = f" ({self._otg.ignored})" if self._otg.ignored else ""
@@ -136,7 +136,7 @@ class CoreUsb:
 
     def reset(self) -> None:
         """Reset the port, as a host does it: address and configuration are given anew."""
-        self._do(self._reset_port())
+        self._do(self._reset_port(), PATIENCE_SECONDS)
 
     # -- packets, for hosts that do not behave ----------------------------------------------------
 
@@ -155,24 +155,24 @@ class CoreUsb:
     def bus_reset(self) -> None:
         """Reset the bus, and leave the device without an address."""
         self._address = 0
-        self._do(self._one(Packet(Pid.RESET)))
+        self._do(self._one(Packet(Pid.RESET)), PATIENCE_SECONDS)
 
     # -- scripts ----------------------------------------------------------------------------------
 
-    def _do(self, script: Script) -> bytes:
+    def _do(self, script: Script, patience: float | None = None) -> bytes:
         """Run a script to its end, with the core behind it."""
         with self._runner.turn:
-            return self._do_in_turn(script)
+            return self._do_in_turn(script, self.patience if patience is None else patience)
 
-    def _do_in_turn(self, script: Script) -> bytes:
+    def _do_in_turn(self, script: Script, patience: float) -> bytes:
         if not self.is_on_bus:
             script.close()
             raise Gone
         began = self.clock.now
         self._wire.begin(script)
         try:
-            while self._wire.is_busy and self.clock.now < began + self.patience:
-                self._runner.live_until(began + self.patience)
+            while self._wire.is_busy and self.clock.now < began + patience:
+                self._runner.live_until(began + patience)
         except Gone:
             self.left()
             raise
