@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 from packager.chip import CHIPS, KIB, Chip
 from packager.dfu.advice import UDEV_FILE, UDEV_RULE
+from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
 from packager.errors import FormatError, RefusedError
-from packager.format import version_text
+from packager.format import Recovery, version_text
 from packager.kit.silence import Silence, silence
+from packager.kit.ways_in import ROM, WayIn, way_in
 from packager.layout import Layout
 from packager.update import check_target
 from packager.update_file import UpdateFile, default_stem, encode
@@ -47,11 +49,12 @@ class Kit:
     staging_address: int
     staging_bank: int
     silence: Silence
+    way_in: WayIn = ROM
 
     @property
     def dfu_util_is_safe(self) -> bool:
         """Stock dfu-util waits for ever when some ROM versions erase bank 2."""
-        return self.staging_bank == 1
+        return self.staging_bank == 1 or self.way_in is not ROM
 
 
 class KitFile(NamedTuple):
@@ -93,6 +96,7 @@ def plan_kit(found: UpdateFile, layout: Layout | None, where: str) -> Kit:
         staging_address=found.address,
         staging_bank=staging_bank,
         silence=silence(header.image_size, app_size),
+        way_in=way_in(layout),
     )
 
 
@@ -121,14 +125,23 @@ def _chip_of(chip_id: int, where: str) -> Chip:
 
 
 def _check_door(layout: Layout) -> None:
-    """A kit explains the ROM's door, and that one is shut on a read-protected product."""
-    if layout.rdp >= 1:
+    """A kit explains the door of the ROM, shut on a read-protected product, or of the loader."""
+    ids = (layout.usb.vid, layout.usb.pid)
+    if layout.recovery is Recovery.DFU and ids != (VENDOR_ID, PRODUCT_ID):
+        raise RefusedError(
+            str(layout.path),
+            f"usb ids {ids[0]:04x}:{ids[1]:04x}",
+            f"the programs a customer has look for {VENDOR_ID:04x}:{PRODUCT_ID:04x}",
+            "give the customer splitflash (drop finds it), or leave out vid and pid",
+        )
+    if layout.rdp >= 1 and layout.recovery is not Recovery.DFU:
         raise RefusedError(
             str(layout.path),
             f"rdp {layout.rdp}: this product ships read-protected",
             "the ROM bootloader behind BOOT0 takes no update there, and removing the protection"
             " erases the device",
-            "let the application write staging; a kit is for products with rdp: 0",
+            "let the application write staging; a kit is for products with rdp: 0 or with"
+            " recovery: dfu",
         )
 
 
@@ -148,6 +161,9 @@ def _values(kit: Kit, hex_file: bytes) -> dict[str, str]:
         "address": f"0x{kit.staging_address:08X}",
         "usual": str(kit.silence.usual),
         "longest": str(kit.silence.longest),
+        "enter_again": kit.way_in.enter_again,
+        "then_sh": " \\\n    ".join(f"'  {at}. {do}'" for at, do in enumerate(kit.way_in.then, 2)),
+        "then_bat": "\n".join(f"echo   {at}. {do}" for at, do in enumerate(kit.way_in.then, 2)),
         "udev_file": UDEV_FILE,
         "udev_rule": UDEV_RULE,
     }
@@ -156,7 +172,17 @@ def _values(kit: Kit, hex_file: bytes) -> dict[str, str]:
 def _howto(kit: Kit, values: dict[str, str]) -> str:
     escaped = {name: html.escape(value) for name, value in values.items()}
     part = "howto-dfu-util.html" if kit.dfu_util_is_safe else "howto-no-dfu-util.html"
-    return _fill("howto.html", {**escaped, "dfu_util": _fill(part, escaped).strip()})
+    way = kit.way_in
+    words = {
+        "dfu_util": _fill(part, escaped).strip(),
+        "enter": _fill(way.enter, escaped).strip(),
+        "leave": _fill(way.leave, escaped).strip(),
+        "not_found": way.not_found,
+        "go_on": way.go_on,
+        "still_silent": way.still_silent,
+        "asked": way.asked,
+    }
+    return _fill("howto.html", {**escaped, **words})
 
 
 class _Text(Template):

@@ -50,8 +50,7 @@ if not "%CODE%"=="0" goto failed
 echo.
 echo DONE: the update is in the device. Now:
 echo   1. Unplug the device.
-echo   2. Set BOOT0 to OFF.
-echo   3. Plug it in again, and leave it plugged in.
+@{then_bat}
 echo It installs the update by itself and stays silent meanwhile:
 echo usually @{usual} seconds, at most @{longest}.
 set CODE=0
@@ -80,7 +79,7 @@ call :look_for_protection
 if defined PROTECTED goto protected
 echo.
 echo STOPPED: no device found.
-echo Unplug the device, set BOOT0 to ON, plug it in again, then start this again.
+echo @{enter_again} then start this again.
 set CODE=11
 goto help
 

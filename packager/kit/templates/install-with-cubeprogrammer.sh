@@ -101,7 +101,7 @@ case $devices in
     is_plugged_in && stop 13 'the device is there, but you may not use it.' \
         'HOWTO.html shows the rule that allows it. Or start this script with sudo.'
     stop 11 'no device found.' \
-        'Unplug the device, set BOOT0 to ON, plug it in again, then start this script again.'
+        '@{enter_again} then start this script again.'
     ;;
 1) ;;
 *)
@@ -131,7 +131,6 @@ fi
 
 say '' 'DONE: the update is in the device. Now:' \
     '  1. Unplug the device.' \
-    '  2. Set BOOT0 to OFF.' \
-    '  3. Plug it in again, and leave it plugged in.' \
+    @{then_sh} \
     'It installs the update by itself and stays silent meanwhile:' \
     'usually @{usual} seconds, at most @{longest}.'

@@ -89,7 +89,7 @@ case $devices in
             'HOWTO.html shows the rule that allows it. Or start this script with sudo.'
     fi
     stop 11 'no device found.' \
-        'Unplug the device, set BOOT0 to ON, plug it in again, then start this script again.'
+        '@{enter_again} then start this script again.'
     ;;
 1) ;;
 *)
@@ -116,7 +116,6 @@ dfu -s "$address:@{bin_read}" -U "$work/back"
 
 say '' 'DONE: the update is in the device. Now:' \
     '  1. Unplug the device.' \
-    '  2. Set BOOT0 to OFF.' \
-    '  3. Plug it in again, and leave it plugged in.' \
+    @{then_sh} \
     'It installs the update by itself and stays silent meanwhile:' \
     'usually @{usual} seconds, at most @{longest}.'
