@@ -3,8 +3,9 @@
 // The loader's own DfuSe device, from the last look around to the reset that
 // ends it. Promises: all of it, vectors and constants too, lies in ITCM, and
 // nothing is fetched from a bank while that is changed; no key and no plain
-// text is in RAM while it runs; the watchdog is fed; the only way out is a
-// reset, which never cuts an operation.
+// text is in RAM while it runs, and the keys in flash are closed by the MPU;
+// the watchdog is fed; the only way out is a reset, which never cuts an
+// operation.
 
 #include "door_dfu.h"
 
@@ -18,6 +19,8 @@
 #define TICK 63999u // 1 ms at 64 MHz
 #define TICK_PASSED (1u << 16)
 #define CORE_CLOCK 5u // SysTick on, without its interrupt
+#define MPU_KEYS_REGION (1u << 4 | 6u) // behind those of machine_h743.c
+#define MPU_CLOSED_256_BYTES (1u << 28 | 7u << 1 | 1u)
 #define LEAVE_MS 50u  // the host fetches its last answer
 #define OFF_BUS_MS 10u
 
@@ -120,6 +123,16 @@ read_uid(uint32_t uid[3])
     barrier();
 }
 
+// Whatever goes wrong with an address, it does not read a key.
+static void
+close_keys(void)
+{
+    _Static_assert(sizeof(struct loader_keys) == 256, "one MPU region");
+    MPU_RBAR = (uint32_t)(uintptr_t)&loader_keys | MPU_KEYS_REGION;
+    MPU_RASR = MPU_CLOSED_256_BYTES;
+    barrier();
+}
+
 static void
 copy_info(void)
 {
@@ -156,6 +169,7 @@ __attribute__((used)) void
 door_main(void)
 {
     uint32_t uid[3];
+    close_keys();
     copy_info();
     read_uid(uid);
     device_open(&info, uid);

@@ -1,8 +1,8 @@
 // entry.c
 //
 // Who asks for the loader's own door although an application could be started:
-// the application itself, a pin, two resets in a row, a watchdog that bites
-// again and again; and the way from here to the door's code in ITCM. Promises:
+// the application itself, a pin, two resets in a row, an application that ends
+// in a reset again and again; and the way from here to the door's code in ITCM. Promises:
 // a request counts once; what the last start left in the backup registers is
 // believed only if power was on all the time; the pin is left as after reset.
 
@@ -27,10 +27,11 @@ extern uint32_t door_load[], door_start[], door_end[];
 #define LONGEST_COUNT 0xfffu
 
 #define POWER_CAME_ON (RSR_POR | RSR_BOR)
-#define NOT_ONLY_THE_PIN \
-    (POWER_CAME_ON | RSR_SFT | RSR_IWDG | RSR_WWDG | RSR_LPWR)
+// A watchdog, or what a handler of faults does.
+#define APPLICATION_FAILED (RSR_IWDG | RSR_WWDG | RSR_SFT)
+#define NOT_ONLY_THE_PIN (POWER_CAME_ON | APPLICATION_FAILED | RSR_LPWR)
 
-static uint32_t bites; // by the watchdog, since the application was last alive
+static uint32_t failures; // since the application was last alive
 
 static void
 open_backup(void)
@@ -64,15 +65,15 @@ is_asked_by_resets(void)
 {
     const uint32_t cause = RCC_RSR;
     uint32_t count;
-    bites = 0;
+    failures = 0;
     if (cause & POWER_CAME_ON || read_health(&count) != YES) {
         return NO;
     }
-    bites = count;
-    if (cause & RSR_IWDG) {
-        bites = min_u32(count + 1, HEALTH_MOST);
+    failures = count;
+    if (cause & APPLICATION_FAILED) {
+        failures = min_u32(count + 1, HEALTH_MOST);
         return info_block.watchdog_resets &&
-                       bites >= info_block.watchdog_resets
+                       failures >= info_block.watchdog_resets
                    ? YES
                    : NO;
     }
@@ -144,7 +145,7 @@ void
 door_before_app(void)
 {
     open_backup();
-    HEALTH = HEALTH_MAGIC | bites << 8 | (~bites & 0xffu);
+    HEALTH = HEALTH_MAGIC | failures << 8 | (~failures & 0xffu);
     close_backup();
     RCC_RSR = RSR_RMVF; // so that the next start sees its own cause only
     if (info_block.watchdog_resets) {

@@ -152,6 +152,17 @@ def test_an_application_that_hangs_at_once_opens_it(make: Make, tool: str) -> No
     assert report.resets.count("watchdog") == 3
 
 
+def test_an_application_that_resets_itself_again_and_again_opens_it(
+    make: Make, tmp_path: Path
+) -> None:
+    shop = make(Entry(None, False, False, 3))
+    reset = "*(volatile uint32_t *)0xE000ED0Cu = 0x05FA0004u; for (;;) { }"
+    board = shop.board(application(shop, tmp_path, reset))
+    report = board.boot()
+    assert report.outcome is Outcome.STAYS_IN_DFU
+    assert report.resets == ["reset"] * 3
+
+
 def test_an_application_that_is_alive_between_bites_does_not_open_it(
     make: Make, tmp_path: Path
 ) -> None:
