@@ -246,8 +246,8 @@ def _is_in_dfu_mode(device: Any) -> bool:
     try:
         return next(_dfu_interfaces(device), None) is not None
     except (usb.core.USBError, NotImplementedError):
-        # without a driver its descriptors cannot be read; this number is given to nothing else
-        return bool(device.idProduct == PRODUCT_ID)
+        # without a driver its descriptors cannot be read; these numbers are given to nothing else
+        return bool(device.idProduct == PRODUCT_ID) or _is_loader(device)
 
 
 def _other_name(device: Any) -> str:
