@@ -55,7 +55,8 @@ static struct {
     uint32_t word[FLASH_WORD / 4]; // the one being filled
 } stage;
 
-static inline void
+// Always inline: a function of its own would lie in flash.
+__attribute__((always_inline)) static inline void
 barrier(void)
 {
     __asm__ volatile("dsb\n\tisb" ::: "memory");

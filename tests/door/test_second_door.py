@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import workshop
 
 from packager import toolchain
-from packager.chip import FLASH_WORD, SECTOR_SIZE
+from packager.chip import FLASH_WORD, KIB, SECTOR_SIZE, Span
 from packager.examples import build_example
 from packager.format import HEADER_SIZE, UPDATE_MAGIC
 from packager.image import load_image
@@ -85,6 +86,22 @@ def test_a_large_update_crosses_sectors(build: workshop.Build, tmp_path: Path) -
     report = board.boot(app_seconds=120.0)
     assert report.outcome is Outcome.APP_RUNS
     assert shop.app_is(board, new)
+
+
+@pytest.mark.parametrize("tool", toolchain.NAMES)
+def test_an_application_in_the_bank_of_staging_waits_in_ram(tmp_path: Path, tool: str) -> None:
+    # the simulator reports any fetch from the bank that is being changed
+    workshop.needs(tool)
+    found = workshop.layout_named(workshop.DEFAULT)
+    layout = dataclasses.replace(
+        found, staging=Span(0x0802_0000, 384 * KIB), app=Span(0x0808_0000, 512 * KIB)
+    )
+    shop, old, update = _product(workshop.make_workshop(tmp_path, layout, tool), tmp_path, tool)
+    board = shop.board(old)
+    Sender(board, update)
+    report = board.boot(app_seconds=60.0)
+    assert not report.faults
+    assert "staged, the loader installs it" in report.uart
 
 
 @pytest.mark.parametrize(
