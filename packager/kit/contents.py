@@ -16,12 +16,11 @@ from typing import NamedTuple
 
 from packager.chip import CHIPS, KIB, Chip
 from packager.dfu.advice import UDEV_FILE, UDEV_RULE
-from packager.dfu.constants import PRODUCT_ID, VENDOR_ID
 from packager.errors import FormatError, RefusedError
 from packager.format import Recovery, version_text
 from packager.kit.silence import Silence, silence
 from packager.kit.ways_in import ROM, WayIn, way_in
-from packager.layout import Layout
+from packager.layout import Layout, Usb
 from packager.update import check_target
 from packager.update_file import UpdateFile, default_stem, encode
 
@@ -126,12 +125,13 @@ def _chip_of(chip_id: int, where: str) -> Chip:
 
 def _check_door(layout: Layout) -> None:
     """A kit explains the door of the ROM, shut on a read-protected product, or of the loader."""
+    usual = Usb()
     ids = (layout.usb.vid, layout.usb.pid)
-    if layout.recovery is Recovery.DFU and ids != (VENDOR_ID, PRODUCT_ID):
+    if layout.recovery is Recovery.DFU and ids != (usual.vid, usual.pid):
         raise RefusedError(
             str(layout.path),
             f"usb ids {ids[0]:04x}:{ids[1]:04x}",
-            f"the programs a customer has look for {VENDOR_ID:04x}:{PRODUCT_ID:04x}",
+            f"the programs a customer has look for {usual.vid:04x}:{usual.pid:04x}",
             "give the customer splitflash (drop finds it), or leave out vid and pid",
         )
     if layout.rdp >= 1 and layout.recovery is not Recovery.DFU:
