@@ -66,6 +66,17 @@ _NAMES = {
 }
 
 
+_AFTER_RESET = {
+    GUSBCFG: 0x1440,
+    GRXFSIZ: 0x200,
+    DIEPTXF0: 0x0200_0200,
+    CID: 0x2300,
+    DCTL: SDIS,
+    DOEPCTL0: 1 << 15,
+    DIEPCTL0: 1 << 15,
+}
+
+
 class Gint:
     """Bits of GINTSTS; plain numbers, for they are looked at all the time."""
 
@@ -103,7 +114,7 @@ class Otg:
         """Tells whether the PHY side is clocked: without it a core reset never ends."""
         self.on_poll: Callable[[int], None] = lambda offset: None
         """Called before a register is read: the wire does what is due."""
-        self.changed = True
+        self.is_news = True
         """Something that a host could notice may have changed since this was last cleared."""
         self.reset()
 
@@ -122,20 +133,11 @@ class Otg:
         """A core reset was done."""
         self._forced_at: float | None = None
         self._reset_core({})
-        self.changed = True
+        self.is_news = True
 
     def _reset_core(self, kept: dict[int, int]) -> None:
         """Take the values after GRSTCTL.CSRST; ``kept`` are the registers it leaves alone."""
-        self._registers: dict[int, int] = {
-            GUSBCFG: 0x1440,
-            GRXFSIZ: 0x200,
-            DIEPTXF0: 0x0200_0200,
-            CID: 0x2300,
-            DCTL: SDIS,
-            DOEPCTL0: 1 << 15,
-            DIEPCTL0: 1 << 15,
-            **kept,
-        }
+        self._registers: dict[int, int] = {**_AFTER_RESET, **kept}
         self._forced_at = None
         self.sizes_set: set[int] = set()
         """FIFO size registers written since the core reset."""
@@ -185,11 +187,16 @@ class Otg:
         """Return a register without any effect."""
         return self._registers.get(offset, 0)
 
+    def changed(self) -> dict[int, int]:
+        """Return the registers, by offset, that a program has left otherwise than after a reset."""
+        held = self._registers
+        return {at: held[at] for at in held if held[at] != _AFTER_RESET.get(at, 0)}
+
     def mistake(self, text: str) -> None:
         """Note a step that went wrong."""
         if text not in self.mistakes:
             self.mistakes.append(text)
-            self.changed = True
+            self.is_news = True
 
     def suspend(self) -> None:
         """The bus is silent."""
@@ -364,7 +371,7 @@ class Otg:
         self._reset_ends = None
         self._idle_reads = 0
         self.is_reset = True
-        self.changed = True
+        self.is_news = True
 
     def _pop_status(self) -> int:
         if self._unread:
@@ -436,7 +443,7 @@ class Otg:
             self.sizes_set.add(offset)
             self.flushed.clear()
         if offset < DIEPCTL0 or offset == PCGCCTL:
-            self.changed = True
+            self.is_news = True
 
     def _write_reset_control(self, value: int) -> None:
         if value & CSRST:
@@ -451,7 +458,7 @@ class Otg:
             self._rx.clear()
             self._rx_words, self._unread = 0, b""
             self.flushed.add("rx")
-        self.changed = True
+        self.is_news = True
 
     def _write_end_control(self, offset: int, value: int) -> None:
         """DxEPCTL: some bits do something, STALL of endpoint 0 can only be set."""

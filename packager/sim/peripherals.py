@@ -188,8 +188,9 @@ class Peripherals:
             value = derive(self._registers.get(address, 0))
             if value != derive(_AFTER_RESET.get(address, 0)):
                 found[address] = value
-        flash = self.flash.changed()
-        return found | {flash_registers.BASE + offset: flash[offset] for offset in flash}
+        flash, usb = self.flash.changed(), self.otg.changed()
+        found |= {flash_registers.BASE + offset: flash[offset] for offset in flash}
+        return found | {otg.BASE + offset: usb[offset] for offset in usb}
 
     @staticmethod
     def pops(address: int) -> bool:
@@ -301,12 +302,12 @@ class Peripherals:
 
     def _note_clocks(self, address: int, value: int) -> None:
         """What RCC does besides storing: an oscillator that starts."""
-        self.otg.changed = True
+        self.otg.is_news = True
         if address == RCC_CR and value & ~self._registers.get(RCC_CR, 0) & _HSI48ON:
             self._hsi48_ready_at = self.clock.now + _HSI48_SECONDS
 
     def _reset_block(self, block: range) -> None:
-        self.otg.changed = True
+        self.otg.is_news = True
         if otg.BASE in block:
             self.otg.reset()
         for address in [address for address in self._registers if address in block]:
@@ -319,7 +320,7 @@ class Peripherals:
         """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""
         if self.power_register_locked:
             return
-        self.otg.changed = True
+        self.otg.is_news = True
         low = self._registers.get(PWR_CR3, 0) & 0xFF
         if takes_low_byte and not self._power_register_written:
             low = value & 0xFF

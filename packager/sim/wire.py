@@ -119,13 +119,13 @@ class Wire:
     def plug_in(self) -> None:
         """Put the cable back in; whether the device is seen shows when it runs on."""
         self.is_plugged = True
-        self._otg.changed = True
+        self._otg.is_news = True
 
     # -- the device reads a register --------------------------------------------------------------
 
     def poll(self, offset: int) -> None:
         """Do what is due; let time pass for a program that keeps on finding nothing."""
-        if self._otg.changed or not self.is_plugged:
+        if self._otg.is_news or not self.is_plugged:
             self._look()
         if self._packet is not None and self._clock.now >= self._due:
             self._try()
@@ -153,7 +153,7 @@ class Wire:
             self.on_quiet()
 
     def _look(self) -> None:
-        self._otg.changed = False
+        self._otg.is_news = False
         seen = self.is_plugged and self._otg.pulls_up and not self._missing()
         if not self.is_plugged and self._clock.now - self.quiet_since > _SUSPEND_SECONDS:
             self._otg.suspend()

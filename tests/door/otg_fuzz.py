@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packager.keys import load_device_keys
 from packager.sim.board import Board, Outcome
-from packager.sim.core_usb import CoreUsb
+from packager.sim.core_usb import ADDRESS, CoreUsb
 from packager.sim.operations import FlashOp
 from packager.sim.usb import Gone, Hung, Stall
 
@@ -147,12 +147,8 @@ class Fuzz:
     def _control(
         self, device: CoreUsb, kind: int, request: int, value: int, index: int, length: int
     ) -> None:
-        if kind & 0x60 == 0 and request in (5, 9):
-            value = 1  # a host that changes address or configuration has itself to blame
-            if request == 5:
-                return
-        if request == DNLOAD and not length and self.rng.random() < 0.98:
-            length = 1  # else it would leave all the time
+        if kind & 0x60 == 0 and request == 5:
+            value = ADDRESS  # at another one it would rightly not be found
         data: int | bytes = length
         if not kind & 0x80:
             data = self._data(length)
@@ -221,6 +217,8 @@ class Fuzz:
         """Transfers that a host does not finish."""
         patience, device.patience = device.patience, 0.02
         kind, request, value, index, length = self._mutated()
+        if kind == 0x00 and request == 5:
+            value = ADDRESS  # at another one it would rightly not be found
         setup = bytes((kind, request)) + b"".join(
             number.to_bytes(2, "little") for number in (value, index, length)
         )

@@ -6,7 +6,7 @@ import pytest
 import usb.core
 import usb.util
 from sim import usb_firmware
-from sim.firmware import build
+from sim.firmware import APP, build
 
 from packager.chip import CHIPS
 from packager.errors import PackagerError, SimulationFault
@@ -387,3 +387,17 @@ def test_power_off_while_the_core_erases_tears_the_sector() -> None:
 def test_going_on_with_a_board_that_does_not_wait_is_an_error() -> None:
     with pytest.raises(PackagerError, match="no program is running"):
         Board.new(CHIPS["stm32h743xi"]).go_on()
+
+
+def test_a_controller_left_on_is_seen_at_the_handover_until_it_is_reset() -> None:
+    def left(more: str) -> dict[int, int]:
+        board = Board.new(CHIPS["stm32h743xi"])
+        start = f"REG(0x580244D8u) |= 1u << 27; G(0x38) = 1u << 16; {more} jump(BANK2);"
+        board.program({**build(usb_firmware.source(start=start)), **build(APP, at=0x0810_0000)})
+        handover = board.boot().handover
+        assert handover is not None
+        return {at: value for at, value in handover.changed.items() if at >= 0x4008_0000}
+
+    assert left("").get(0x4008_0038) == 1 << 16
+    pulse = "REG(0x58024480u) = 1u << 27; REG(0x58024480u) = 0;"
+    assert 0x4008_0038 not in left(pulse)
