@@ -139,9 +139,9 @@ KEYS: dict[str, Key | Section | Named] = {
             ),
             "watchdog_resets": Key(
                 number(0, 15, "a number from 0 to 15"),
-                "Asks: so many resets in a row by the independent watchdog before the application"
-                " said `splitflash_alive()`. Not 0: the loader starts that watchdog, and the"
-                " application must feed it every 32 seconds.",
+                "Asks: so many resets in a row by a watchdog or by software before the application"
+                " said `splitflash_alive()`. Not 0: the loader starts the independent watchdog, and"
+                " the application must feed it every 32 seconds.",
                 0,
             ),
         },

@@ -85,8 +85,9 @@ def _own_dfu(layout: Layout) -> str:
         lines += [
             "The loader has started the independent watchdog, with 32 seconds: feed it",
             "(`IWDG1->KR = 0xAAAA`), or set a shorter time of your own.",
-            f"After {layout.entry.watchdog_resets} resets by it without `splitflash_alive()` the"
-            " loader waits for an update.",
+            f"After {layout.entry.watchdog_resets} resets in a row, by a watchdog or by software,"
+            " without `splitflash_alive()`",
+            "the loader waits for an update.",
         ]
     return "\n".join([*lines, ""])
 
