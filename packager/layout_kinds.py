@@ -15,8 +15,8 @@ from packager.chip import CHIPS, KIB, UNSUPPORTED, Span
 Schema = dict[str, Any]
 """A JSON Schema (draft 7), as JSON has it."""
 
-_UNITS = {"K": KIB, "M": KIB * KIB}
-_SIZE = r"(\d{1,9}) ?([KM])(?:iB)?"
+_SIZE = r"(?:0*([1-9]\d{0,5}) ?K|0*([1-9]\d{0,2}) ?M)(?:iB)?"
+"""More than nothing, and less than 1 GiB."""
 _LARGEST = 0xFFFF_FFFF
 _PIN = r"P([A-J]([0-9]|1[0-5])|K[0-7])"
 
@@ -184,7 +184,7 @@ def _size(value: Any) -> int:
     match = re.fullmatch(_SIZE, value, re.ASCII) if isinstance(value, str) else None
     if not match:
         raise Unfit(f"found size {shown(value)}", "expected bytes or like 128K, 1M", "change it")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * KIB if match[1] else int(match[2]) * KIB * KIB
 
 
 def _area(value: Any) -> Span:

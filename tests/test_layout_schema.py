@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 from bad_layouts import BAD_LAYOUTS
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -103,6 +103,9 @@ VALUES = (
 
 @pytest.mark.parametrize(("name", "kind"), kinds(), ids=[name for name, _ in kinds()])
 @given(value=VALUES)
+@example(value={"start": 0, "size": "0K"})
+@example(value={"start": 0, "size": "4096M"})
+@example(value={"start": 0, "size": "128KiB"})
 def test_reader_and_schema_accept_the_same_values(name: str, kind: Kind, value: Any) -> None:
     del name
     try:
