@@ -48,6 +48,7 @@ UNPROTECTED = (
     "key; an update that comes in here is protected only against someone who has the file and no "
     "device"
 )
+LOCKED = "a device at RDP level 2 never shows up here: its application takes the update"
 POWER_CYCLE_DO = "unplug the device, set BOOT0 low, plug it in again"
 
 
@@ -155,7 +156,8 @@ def _presence() -> Check:
         found = "no device in DFU mode (0483:df11)"
         if others:
             found += ", only " + "; ".join(others)
-        return Check("devices", Verdict.PROBLEM, found, NO_DEVICE_DO, None, NoDeviceError.exit_code)
+        do = f"{NO_DEVICE_DO}; {LOCKED}"
+        return Check("devices", Verdict.PROBLEM, found, do, None, NoDeviceError.exit_code)
     if len(keys) == 1:
         return Check("devices", Verdict.OK, f"one in DFU mode: {keys[0]}")
     found = f"{len(keys)} in DFU mode: {', '.join(keys)}"
