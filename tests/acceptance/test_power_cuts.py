@@ -158,7 +158,7 @@ def test_the_same_update_again_is_cleared_and_the_app_not_touched(shop: workshop
 
 
 def test_negative_control_a_loader_that_reads_the_header_with_plain_loads_is_caught(
-    shop: workshop.Workshop, tmp_path: Path
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path
 ) -> None:
     """A sweep that cannot fail proves nothing: this loader faults on a torn header."""
     sources = tmp_path / "mcu_loader"
@@ -169,7 +169,8 @@ def test_negative_control_a_loader_that_reads_the_header_with_plain_loads_is_cau
         assert text.count(masking) == 1
         text = text.replace(masking, "")
     driver.write_text(text)
-    careless = workshop.make_workshop(tmp_path, shop.layout, shop.loader.toolchain, sources)
+    tool = compiler(shop.loader.toolchain)
+    careless = workshop.make_workshop(tmp_path, shop.layout, tool, sources)
     board, old, _ = prepared(careless)
     board.flash.plant(shop.layout.staging.start, Word.POISONED)
 
