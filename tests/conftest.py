@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +20,22 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(session_folder: Path) -> workshop.Build:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same for all its workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiler(shared_folder: Path) -> workshop.Compiler:
+    """Return a toolchain by name (the first at hand) that compiles each source text once a run."""
+    return lambda name=None: workshop.cached_toolchain(name, shared_folder / "objects")
+
+
+@pytest.fixture(scope="session")
+def build(session_folder: Path, compiler: workshop.Compiler) -> workshop.Build:
     """Return the workshop for a layout and a toolchain, built once a session."""
     built: dict[tuple[str, str], workshop.Workshop] = {}
 
@@ -28,7 +44,7 @@ def build(session_folder: Path) -> workshop.Build:
         key = (layout_name, tool)
         if key not in built:
             layout = workshop.layout_named(layout_name)
-            built[key] = workshop.make_workshop(session_folder, layout, tool)
+            built[key] = workshop.make_workshop(session_folder, layout, compiler(tool))
         return built[key]
 
     return get

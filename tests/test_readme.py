@@ -100,7 +100,7 @@ def test_the_exit_codes_in_the_readme_and_in_the_help_are_the_errors_own() -> No
         if isinstance(error, type) and issubclass(error, errors.PackagerError)
     }
     for code in own | {0, 2, 130}:
-        assert re.search(rf"\| {code} \|", section("Files and exit codes")), code
+        assert re.search(rf"\| {code} \|", section("Files, exit codes and JSON")), code
         assert re.search(rf"(^|\s){code}  \w", EXIT_CODES), code
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from packager.loader_file import read_loader
 from packager.records import MarkRecord, parse_record
 from packager.resources import layouts
 from packager.sim.board import Board, BootReport, Outcome
+from packager.toolchain import Toolchain, find_toolchain
 from packager.update import build_update
 
 DEFAULT = "h743zi_app_bank2"
 MIRROR = "h743zi_app_bank1"
 SMALL_CHIP = "h743vg_1mb"
+CACHED = Path(__file__).parent / "cached_compiler.py"
 CODE_OFFSET = 0x400
 CUTS_HEALED = "power cuts on the shipped loader binary, healed at the next boot"
 """Property of a test; the run prints the sum."""
@@ -136,6 +139,7 @@ def runs(report: BootReport) -> bool:
 
 
 Build = Callable[..., Workshop]
+Compiler = Callable[..., Toolchain]
 
 
 @cache
@@ -144,11 +148,22 @@ def layout_named(name: str) -> Layout:
     return load_layout(layouts() / f"{name}.yaml")
 
 
-def make_workshop(folder: Path, layout: Layout, tool: str, sources: Path | None = None) -> Workshop:
+def cached_toolchain(name: str | None, kept: Path) -> Toolchain:
+    """Return a toolchain that takes from ``kept`` what was compiled before; it links as ever."""
+    kept.mkdir(exist_ok=True)
+    plain = find_toolchain(name)
+    command = (sys.executable, "-IS", str(CACHED), str(kept), *plain.command)
+    return replace(plain, command=command)
+
+
+def make_workshop(
+    folder: Path, layout: Layout, tool: Toolchain | str, sources: Path | None = None
+) -> Workshop:
     """Generate keys and build a loader in ``folder``."""
     keys = folder / "keys"
     if not keys.exists():
         keygen(keys)
-    out = folder / f"loader-{tool}-{layout.path.stem}"
+    name = tool if isinstance(tool, str) else tool.name
+    out = folder / f"loader-{name}-{layout.path.stem}"
     built = build_loader(layout, keys, out, toolchain=tool, sources=sources)
     return Workshop(layout, keys, built)

@@ -50,7 +50,7 @@ ANY_DEVICES = click.option(
     metavar="usb:BUS-PORT|sim:BOARD",
     envvar="SPLITFLASH_DEVICE",
     show_envvar=True,
-    help=f"{_HELP} May be given several times.",
+    help=f"{_HELP} May be given several times; commas in the variable.",
 )
 DEVICE_LAYOUT = click.option(
     "--layout",

@@ -19,7 +19,8 @@ DRIVER_DO = (
     "driver STTub30 of DfuSeDemo does not do"
 )
 LIBUSB_DO = (
-    "run 'pip install libusb-package', or install libusb-1.0 with your system's package manager"
+    "run 'pip install libusb-package', or install libusb-1.0 with your system's package manager; "
+    "in a container or a virtual machine, pass USB into it"
 )
 BUSY_DO = "close STM32CubeProgrammer, dfu-util and browser pages that use it"
 NO_DEVICE_DO = (

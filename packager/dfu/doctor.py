@@ -56,6 +56,7 @@ PROTECTED_HERE = {
 NOT_YET_PROTECTED_DO = (
     "if this is to ship, the maker sets the read-out protection: see what factory build prints"
 )
+LOCKED = "at RDP level 2 that is the only way to be seen here, or its application takes the update"
 POWER_CYCLE_DO = "unplug the device, set BOOT0 low, plug it in again"
 LOADER_CYCLE_DO = "unplug the device and plug it in again"
 
@@ -164,7 +165,8 @@ def _presence() -> Check:
         found = "no device in DFU mode (0483:df11)"
         if others:
             found += ", only " + "; ".join(others)
-        return Check("devices", Verdict.PROBLEM, found, NO_DEVICE_DO, None, NoDeviceError.exit_code)
+        do = f"{NO_DEVICE_DO}; {LOCKED}"
+        return Check("devices", Verdict.PROBLEM, found, do, None, NoDeviceError.exit_code)
     if len(keys) == 1:
         return Check("devices", Verdict.OK, f"one in DFU mode: {keys[0]}")
     found = f"{len(keys)} in DFU mode: {', '.join(keys)}"

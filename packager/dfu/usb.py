@@ -163,7 +163,7 @@ def open_device(
     device = _choose(find_devices(backend), key)
     pipe = UsbPipe(device)
     try:
-        with our_errors(device.key):
+        with our_errors(f"{device.key}: connect"):
             alternate, memory_map = _flash_alternate(device)
             device.handle.set_interface_altsetting(alternate.interface, alternate.number)
             transfer_size = _transfer_size(device.handle)

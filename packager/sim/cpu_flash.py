@@ -25,16 +25,20 @@ _IT_STATE = 0x0600_FC00
 """EPSR.IT. The emulator notes it before it calls a hook inside an IT block and never clears it
 again, so that the first instructions of the next block would be taken for conditional ones. Inside
 the running block the note is not used: the translator knows by itself."""
+_IDLE_BLOCKS = 2000
+"""After so many blocks of code from an idle boot sector its fetches are looked at no more, until
+its bank is changed again: to look at each costs more than to run it."""
 _GAP_WORDS = 64
 """Sick words closer than this many words share one hook."""
 
 
 class _BootWatch(Enum):
-    """Whether fetches from the boot sector are looked at: only once its bank was changed."""
+    """Whether fetches from the boot sector are looked at: only while its bank is being changed."""
 
     OFF = 0
     WANTED = 1
     ON = 2
+    UNWANTED = 3
 
 
 class FlashPort:
@@ -52,6 +56,8 @@ class FlashPort:
         self._boot_watch = _BootWatch.OFF
         self._is_closed = False
         """Fetches are looked at because read-out protection has closed the flash."""
+        self._boot_hook: Any = None
+        self._idle_blocks = 0
         self._known_sick: set[tuple[int, int]] = set()
         self._new_poison = False
         self._operations_seen = len(self._flash.flash.operations)
@@ -85,7 +91,8 @@ class FlashPort:
     def wants_a_pause(self) -> bool:
         """Whether the core should stop at the next good moment, for :meth:`pause`."""
         closes = self._flash.flash.intrusion and not self._is_closed
-        return self._new_poison or self._boot_watch is _BootWatch.WANTED or closes
+        changes = self._boot_watch in (_BootWatch.WANTED, _BootWatch.UNWANTED)
+        return self._new_poison or changes or closes
 
     def pause(self) -> None:
         """Add the hooks that became necessary; only while the core stands still."""
@@ -93,7 +100,13 @@ class FlashPort:
             self._boot_watch = _BootWatch.ON
             start = self._chip.banks[0].start
             end = self.app_starts[0] - 1
-            self._core.uc.hook_add(u.UC_HOOK_BLOCK, self._on_boot_block, None, start, end)
+            self._idle_blocks = 0
+            self._boot_hook = self._core.uc.hook_add(
+                u.UC_HOOK_BLOCK, self._on_boot_block, None, start, end
+            )
+        elif self._boot_watch is _BootWatch.UNWANTED:
+            self._boot_watch = _BootWatch.OFF
+            self._core.uc.hook_del(self._boot_hook)
         if self._flash.flash.intrusion and not self._is_closed:
             self._is_closed = True
             for bank in self._chip.banks:
@@ -225,10 +238,20 @@ class FlashPort:
         if bank == 0 and self._boot_watch is _BootWatch.OFF:
             # not from inside a store: stopping there would do the store twice
             self._boot_watch = _BootWatch.WANTED
+        elif bank == 0 and self._boot_watch is _BootWatch.UNWANTED:
+            self._idle_blocks, self._boot_watch = 0, _BootWatch.ON
 
     def _on_boot_block(self, uc: Any, address: int, size: int, data: object) -> None:
-        if self._core.stop is None and self._flash.is_busy(0):
-            self.report_fetch(address)
+        if self._core.stop is not None:
+            return
+        if self._flash.banks[0].queue:
+            self._idle_blocks = 0
+            if self._flash.is_busy(0):
+                self.report_fetch(address)
+            return
+        self._idle_blocks += 1
+        if self._idle_blocks > _IDLE_BLOCKS and self._boot_watch is _BootWatch.ON:
+            self._boot_watch = _BootWatch.UNWANTED
 
     def _on_sick_fetch(self, uc: Any, address: int, size: int, data: object) -> None:
         if self._is_sick(address) and self._flash.sense(address) is Word.POISONED:

@@ -338,13 +338,14 @@ UNUSABLE_KEYS = (
 
 @pytest.mark.parametrize(("kind", "tool"), UNUSABLE_KEYS)
 def test_a_loader_with_keys_that_everybody_knows_is_not_built_and_would_install_nothing(
-    bench: Benches, tmp_path: Path, kind: str, tool: str
+    bench: Benches, compiler: workshop.Compiler, tmp_path: Path, kind: str, tool: str
 ) -> None:
     desk = bench(tool)
     keys = unusable(desk.shop.keys, kind)
     with pytest.raises(KeyFileError):
         build_loader(desk.shop.layout, keys, tmp_path, toolchain=tool)
-    careless = with_loader(desk, build_unchecked(desk.shop.layout, keys, tmp_path, toolchain=tool))
+    built = build_unchecked(desk.shop.layout, keys, tmp_path, toolchain=compiler(tool))
+    careless = with_loader(desk, built)
 
     seen = careless.boot(careless.fresh, desk.update)
 

@@ -302,8 +302,11 @@ def test_no_secret_is_in_ram_when_a_refusal_leads_into_the_rom(
     assert (watch.looks, watch.found) == (1, set())
 
 
-def test_no_secret_is_in_ram_behind_a_development_loader(scene: Scene, tmp_path: Path) -> None:
-    built = build_loader(scene.shop.layout, scene.shop.keys, tmp_path, dev=True)
+def test_no_secret_is_in_ram_behind_a_development_loader(
+    scene: Scene, compiler: workshop.Compiler, tmp_path: Path
+) -> None:
+    tool = compiler()
+    built = build_loader(scene.shop.layout, scene.shop.keys, tmp_path, dev=True, toolchain=tool)
     board = Board.new(scene.shop.layout.chip)
     board.program({**elf_segments(built.elf), scene.shop.layout.app.start: scene.old})
     watch = Watch(scene, board)
@@ -315,11 +318,11 @@ def test_no_secret_is_in_ram_behind_a_development_loader(scene: Scene, tmp_path:
 
 
 def test_no_secret_is_in_ram_behind_a_loader_with_an_unusable_key(
-    scene: Scene, tmp_path: Path
+    scene: Scene, compiler: workshop.Compiler, tmp_path: Path
 ) -> None:
     good = load_loader_keys(scene.shop.keys)
     weak = LoaderKeys((*good.verify, VerifyKey("blank", b"\xff" * 32)), good.device)
-    built = build_unchecked(scene.shop.layout, weak, tmp_path)
+    built = build_unchecked(scene.shop.layout, weak, tmp_path, toolchain=compiler())
     board = scene.board()
     board.program(elf_segments(built.elf))
     scene.shop.stage(board, scene.update())
@@ -359,7 +362,7 @@ LEAKS = {
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_negative_control_a_loader_that_leaves_a_secret_is_caught(
-    scene: Scene, tmp_path: Path, leak: str
+    scene: Scene, compiler: workshop.Compiler, tmp_path: Path, leak: str
 ) -> None:
     file, old, new, expected = LEAKS[leak]
     sources = tmp_path / "mcu_loader"
@@ -368,7 +371,7 @@ def test_negative_control_a_loader_that_leaves_a_secret_is_caught(
     assert text.count(old) == 1, "the mutation no longer fits the source"
     (sources / file).write_text(text.replace(old, new))
     careless = workshop.make_workshop(
-        tmp_path, scene.shop.layout, scene.shop.loader.toolchain, sources
+        tmp_path, scene.shop.layout, compiler(scene.shop.loader.toolchain), sources
     )
     own = Scene(careless)
     board, _ = install(own)

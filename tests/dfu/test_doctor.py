@@ -78,7 +78,7 @@ def test_no_device_tells_of_boot0_cable_and_reset(monkeypatch: Patch, capsys: Ca
     assert run(["doctor", "--json"]) == 11
     devices = checks(capsys)["devices"]
     assert devices["verdict"] == "problem"
-    for word in ("BOOT0", "cable", "reset", "hub"):
+    for word in ("BOOT0", "cable", "reset", "hub", "at RDP level 2 that is the only way"):
         assert word in devices["do"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from dfu import products, street
 from dfu.products import STAGING
 
+from packager.chip import BOOT_ADDRESS
 from packager.cli import run
 from packager.dfu import several, staging
 from packager.dfu.constants import State
@@ -109,6 +110,17 @@ def test_a_dry_run_shows_every_plan_and_changes_nothing(
     assert not any(board.flash.operations for board in boards)
 
 
+def test_every_device_is_told_to_restart_and_nobody_claims_that_it_did(
+    file: str, monkeypatch: Patch, capsys: Captured
+) -> None:
+    boards = [street.board(), street.board()]
+    street.plug_in(monkeypatch, *boards)
+    roms = [board.rom for board in boards]
+    assert run(["drop", file, "--all", "--leave"]) == 0
+    assert [rom.left_to for rom in roms if rom] == [BOOT_ADDRESS, BOOT_ADDRESS]
+    assert "was told to restart; if it does not come back:" in capsys.readouterr().out
+
+
 def test_on_a_terminal_each_device_has_a_bar_that_ends(
     file: str, monkeypatch: Patch, capsys: Captured
 ) -> None:
@@ -126,12 +138,14 @@ def test_ctrl_c_stops_every_device_where_the_next_drop_goes_on(
 ) -> None:
     boards = [street.board(), street.board()]
     street.plug_in(monkeypatch, *boards)
-    both_write, stopped = threading.Barrier(3), threading.Event()
+    both_write, stopped, begun = threading.Barrier(3), threading.Event(), set[int]()
     write, ask = staging.DfuSe.write_blocks, several.Stop.ask
 
     def held_up(self: staging.DfuSe, address: int, data: bytes, count: object = None) -> None:
-        both_write.wait(timeout=20)
-        stopped.wait(timeout=20)
+        if id(self) not in begun:
+            begun.add(id(self))
+            both_write.wait(timeout=20)
+            stopped.wait(timeout=5)
         write(self, address, data, count)  # type: ignore[arg-type]
 
     def interrupted(pending: object, timeout: float) -> None:

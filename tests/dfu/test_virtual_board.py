@@ -182,6 +182,19 @@ def test_a_word_that_was_cut_while_it_was_programmed_is_never_built_upon() -> No
     assert kept
 
 
+@pytest.mark.parametrize("sectors", [1, 2])
+def test_a_doubtful_word_at_the_very_end_of_a_sector_is_not_built_upon(sectors: int) -> None:
+    """The cut came with the last word of a sector; nothing of the next one was written yet."""
+    update = products.update(2 * SECTOR_SIZE - len(products.update(0)))
+    board = board_with(old=b"")
+    board.program({STAGING.start + 1024: update[1024 : sectors * SECTOR_SIZE]})
+    last = STAGING.start + sectors * SECTOR_SIZE - 32
+    board.flash.plant(last, Word.WEAK, reads=3)
+    drop(board, update)
+    assert board.flash.word_state(last) is Word.PROGRAMMED
+    assert board.read(STAGING.start, len(update)) == update
+
+
 @pytest.mark.parametrize("index", [1, 2, 3, 40])
 def test_a_torn_erase_of_several_sectors_is_repaired_by_the_next_drop(index: int) -> None:
     for seed in range(3):

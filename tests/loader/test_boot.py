@@ -41,17 +41,18 @@ def runs(report: BootReport) -> bool:
 def test_an_update_is_installed_and_runs_and_is_cleared_away(
     build: workshop.Build, layout: str, tool: str
 ) -> None:
+    """Two chunks, every load looked at; then two sectors, from which none is skipped."""
     shop = build(layout, tool)
-    old, new = shop.image(5000, 1), shop.image(140_001, 2)
-    board = shop.board(old)
+    board = shop.board(shop.image(5000, 1))
     assert runs(board.boot())
-    stage(board, shop, shop.update(new))
-    assert runs(board.boot())
-    assert app_bytes(board, shop, len(new)) == new
-    assert board.read(shop.layout.staging.start, 640) == b"\xff" * 640
-    again = board.boot()
-    assert runs(again)
-    assert not again.operations
+    for new, strict in ((shop.image(20_001, 2), True), (shop.image(140_001, 3), False)):
+        stage(board, shop, shop.update(new))
+        assert runs(board.boot(strict=strict))
+        assert app_bytes(board, shop, len(new)) == new
+        assert board.read(shop.layout.staging.start, 640) == b"\xff" * 640
+        again = board.boot()
+        assert runs(again)
+        assert not again.operations
 
 
 def test_the_app_is_entered_as_after_reset(shop: workshop.Workshop) -> None:
@@ -68,13 +69,12 @@ def test_the_app_is_entered_as_after_reset(shop: workshop.Workshop) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_boot_with_full_marks_and_no_update_takes_few_instructions(
-    build: workshop.Build, tmp_path: Path, tool: str
+    build: workshop.Build, compiler: workshop.Compiler, tmp_path: Path, tool: str
 ) -> None:
     made = build(workshop.DEFAULT, tool)
     layout = dataclasses.replace(made.layout, boot_check=BootCheck.OFF)
-    quick = dataclasses.replace(
-        made, layout=layout, loader=build_loader(layout, made.keys, tmp_path, toolchain=tool)
-    )
+    loader = build_loader(layout, made.keys, tmp_path, toolchain=compiler(tool))
+    quick = dataclasses.replace(made, layout=layout, loader=loader)
     board = quick.board(quick.image(100_000))
     record = board.read(layout.marks.start, 128)
     board.program({layout.marks.start: record * 1020})
@@ -87,10 +87,10 @@ def test_a_boot_with_full_marks_and_no_update_takes_few_instructions(
 def test_nothing_of_an_update_is_in_the_loaders_ram_when_the_app_runs(
     shop: workshop.Workshop,
 ) -> None:
-    new = shop.image(40_000, 3)
+    new = shop.image(20_000, 3)
     board = shop.board(shop.image(2000))
     stage(board, shop, shop.update(new))
-    assert runs(board.boot())
+    assert runs(board.boot(strict=False))
     secret = load_device_keys(shop.keys)[0].secret
     pieces = {secret, *(new[at : at + 32] for at in range(1024, len(new) - 32, 32))}
     for ram in shop.layout.chip.ram:
@@ -117,12 +117,12 @@ def test_dropping_the_installed_update_again_repairs_a_broken_app(
     update = shop.update(image)
     board = shop.board(shop.image(2000))
     stage(board, shop, update)
-    assert runs(board.boot())
+    assert runs(board.boot(strict=False))
     broken = bytes(64) + image[64:]
     board.program({shop.layout.app.start: broken})
     assert board.boot().outcome is Outcome.STAYS_IN_ROM
     stage(board, shop, update)
-    assert runs(board.boot())
+    assert runs(board.boot(strict=False))
     assert app_bytes(board, shop, len(image)) == image
 
 
@@ -132,7 +132,7 @@ def test_dropping_the_installed_update_again_changes_nothing_of_a_good_app(
     update = shop.update(shop.image(20_000, 2))
     board = shop.board(shop.image(2000))
     stage(board, shop, update)
-    assert runs(board.boot())
+    assert runs(board.boot(strict=False))
     stage(board, shop, update)
     report = board.boot()
     assert runs(report)
@@ -147,11 +147,12 @@ def test_a_cut_install_goes_on_by_itself(build: workshop.Build, tool: str, flavo
     board = shop.board(shop.image(2000))
     stage(board, shop, shop.update(new))
     fresh = board.snapshot()
-    total = len(board.boot().operations)
+    total = len(board.boot(strict=False).operations)
     for cut in range(1, total + 1, 37):
         board.restore(fresh)
-        assert board.boot(cut=f"{cut}-{flavour}").outcome is Outcome.POWER_CUT, cut
-        assert runs(board.boot()), cut
+        report = board.boot(cut=f"{cut}-{flavour}", strict=False)
+        assert report.outcome is Outcome.POWER_CUT, cut
+        assert runs(board.boot(strict=False)), cut
         assert app_bytes(board, shop, len(new)) == new, cut
 
 
@@ -162,23 +163,22 @@ def test_full_marks_are_emptied_with_their_floor_kept(shop: workshop.Workshop) -
     new = shop.image(3000, 2)
     stage(board, shop, shop.update(new, "2.1.0", 7))
     fresh = board.snapshot()
-    report = board.boot()
-    assert runs(report)
+    assert runs(board.boot(strict=False))
     old = shop.update(shop.image(3000, 4), "9.0.0", 6)
     # four words carried, the sector erased, four words appended, INSTALLING
     for cut in ("1-torn", "4-torn", "4-after", "5-torn", "5-after", "6-torn", "9-after"):
         board.restore(fresh)
-        assert board.boot(cut=cut).outcome is Outcome.POWER_CUT
-        assert runs(board.boot()), cut
+        assert board.boot(cut=cut, strict=False).outcome is Outcome.POWER_CUT
+        assert runs(board.boot(strict=False)), cut
         assert app_bytes(board, shop, len(new)) == new, cut
         stage(board, shop, old)
-        assert runs(board.boot()), cut
+        assert runs(board.boot(strict=False)), cut
         assert app_bytes(board, shop, len(new)) == new, "the floor was lost"
 
 
 @pytest.mark.parametrize("kind", ["verify", "device", "blank"])
 def test_a_loader_with_an_unusable_key_installs_nothing(
-    shop: workshop.Workshop, tmp_path: Path, kind: str
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path, kind: str
 ) -> None:
     published = published_test_keys()
     signing, device = published["active"], published["device"]
@@ -194,18 +194,18 @@ def test_a_loader_with_an_unusable_key_installs_nothing(
     }[kind]
     image = shop.image(2000)
     board = shop.board(image)
-    built = build_unchecked(shop.layout, keys, tmp_path)
+    built = build_unchecked(shop.layout, keys, tmp_path, toolchain=compiler())
     board.program(elf_segments(built.elf))
     stage(board, shop, shop.update(shop.image(3000, 2)))
-    assert runs(board.boot())
+    assert runs(board.boot(strict=False))
     assert app_bytes(board, shop, len(image)) == image
 
 
 def test_only_a_development_loader_starts_an_app_without_a_record(
-    shop: workshop.Workshop, tmp_path: Path
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path
 ) -> None:
     for dev in (False, True):
-        built = build_loader(shop.layout, shop.keys, tmp_path, dev=dev)
+        built = build_loader(shop.layout, shop.keys, tmp_path, dev=dev, toolchain=compiler())
         board = Board.new(shop.layout.chip)
         board.program(elf_segments(built.elf))
         board.program({shop.layout.app.start: shop.image(2000)})
@@ -229,7 +229,9 @@ def test_a_loader_for_another_chip_stays(build: workshop.Build) -> None:
     assert board.boot().outcome is Outcome.STAYS_IN_ROM
 
 
-def test_a_flash_read_without_the_probe_is_noticed(shop: workshop.Workshop, tmp_path: Path) -> None:
+def test_a_flash_read_without_the_probe_is_noticed(
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path
+) -> None:
     """Negative control: the probing read is what survives a torn word."""
     sources = tmp_path / "mcu_loader"
     shutil.copytree(MCU_LOADER, sources)
@@ -237,7 +239,8 @@ def test_a_flash_read_without_the_probe_is_noticed(shop: workshop.Workshop, tmp_
     text = driver.read_text()
     assert text.count("SCB_CCR = ccr | CCR_BFHFNMIGN;") == 1
     driver.write_text(text.replace("SCB_CCR = ccr | CCR_BFHFNMIGN;", "SCB_CCR = ccr;"))
-    mutant = build_loader(shop.layout, shop.keys, tmp_path / "out", sources=sources)
+    out = tmp_path / "out"
+    mutant = build_loader(shop.layout, shop.keys, out, toolchain=compiler(), sources=sources)
     outcomes = []
     for built in (shop.loader, mutant):
         board = shop.board(shop.image(2000))
@@ -253,8 +256,10 @@ def test_a_flash_read_without_the_probe_is_noticed(shop: workshop.Workshop, tmp_
 
 def test_the_loader_never_programs_its_own_sector_or_staging(shop: workshop.Workshop) -> None:
     board = shop.board(shop.image(2000))
-    stage(board, shop, shop.update(shop.image(30_000, 2)))
-    for op in board.boot().operations:
+    stage(board, shop, shop.update(shop.image(3_000, 2)))
+    operations = board.boot(strict=False).operations
+    assert operations
+    for op in operations:
         assert not shop.layout.loader.contains(op.address)
         if shop.layout.staging.contains(op.address):
             assert str(op.kind) == "erase"

@@ -44,17 +44,12 @@ def test_the_same_layout_and_keys_give_the_same_bytes(
     build: workshop.Build, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = build(workshop.DEFAULT, tool)
-    # the path of the second copy is the beginning of those of the folders a build works in
+    # the path of this copy is the beginning of those of the folders a build works in
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    built = []
-    for name in ("a copy of the sources", "s"):
-        shutil.copytree(resources.loader_sources(), tmp_path / name)
-        out = tmp_path / f"out of {name}"
-        sources = tmp_path / name
-        built.append(build_loader(made.layout, made.keys, out, toolchain=tool, sources=sources))
-    one, other = built
-    assert one.elf.read_bytes() == other.elf.read_bytes()
-    assert one.hex.read_bytes() == other.hex.read_bytes()
+    sources = shutil.copytree(resources.loader_sources(), tmp_path / "s")
+    again = build_loader(made.layout, made.keys, tmp_path / "out", toolchain=tool, sources=sources)
+    assert again.elf.read_bytes() == made.loader.elf.read_bytes()
+    assert again.hex.read_bytes() == made.loader.hex.read_bytes()
 
 
 def test_the_outputs_are_named_and_moded_as_the_secrets_they_hold(shop: workshop.Workshop) -> None:
@@ -79,16 +74,21 @@ def test_the_info_block_is_at_its_place_and_says_what_the_layout_says(
     assert not info.is_dev
 
 
-def test_a_development_loader_says_so(shop: workshop.Workshop, tmp_path: Path) -> None:
-    built = build_loader(shop.layout, shop.keys, tmp_path, dev=True)
+def test_a_development_loader_says_so(
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path
+) -> None:
+    built = build_loader(shop.layout, shop.keys, tmp_path, dev=True, toolchain=compiler())
     assert built.info.flags == INFO_FLAG_DEV
 
 
-def test_building_needs_no_signing_key(shop: workshop.Workshop, tmp_path: Path) -> None:
+def test_building_needs_no_signing_key(
+    shop: workshop.Workshop, compiler: workshop.Compiler, tmp_path: Path
+) -> None:
     keys = tmp_path / "keys"
     shutil.copytree(shop.keys, keys)
     shutil.rmtree(keys / "signing")
-    built = build_loader(shop.layout, keys, tmp_path / "out", toolchain=shop.loader.toolchain)
+    tool = compiler(shop.loader.toolchain)
+    built = build_loader(shop.layout, keys, tmp_path / "out", toolchain=tool)
     assert built.elf.read_bytes() == shop.loader.elf.read_bytes()
 
 

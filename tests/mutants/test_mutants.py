@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import os
 from collections.abc import Callable
 from functools import cache
 from inspect import signature
@@ -19,22 +19,16 @@ from mutants.table import MUTANTS, Mutant, SourceMovedOnError, Story, broken_cop
 from packager.errors import PackagerError
 from packager.loader_build import build_loader
 from packager.resources import loader_sources
-from packager.toolchain import find_toolchain
 
-CACHED = Path(__file__).parent / "cached_compiler.py"
 ENOUGH = 16
 IDS = [f"{mutant.name} -> {mutant.killed_by.__name__}" for mutant in MUTANTS]
 Break = Callable[[Mutant], workshop.Workshop]
 
 
 @pytest.fixture(scope="session")
-def broken(session_folder: Path, shop: workshop.Workshop) -> Break:
+def broken(session_folder: Path, shop: workshop.Workshop, compiler: workshop.Compiler) -> Break:
     """Return the workshop of a mutant: product and keys of ``shop``, another loader."""
-    kept = session_folder / "objects"
-    kept.mkdir()
-    plain = find_toolchain(shop.loader.toolchain)
-    command = (sys.executable, "-IS", str(CACHED), str(kept), *plain.command)
-    cached = dataclasses.replace(plain, command=command)
+    cached = compiler(shop.loader.toolchain)
 
     def build(mutant: Mutant) -> workshop.Workshop:
         folder = session_folder / "mutants" / str(MUTANTS.index(mutant))
@@ -48,9 +42,19 @@ def broken(session_folder: Path, shop: workshop.Workshop) -> Break:
 
 
 @pytest.fixture(scope="session")
-def on_the_true_loader(shop: workshop.Workshop) -> Callable[[Story], str]:
-    """Return what a story says about the true loader; asked once for each story."""
-    return cache(lambda story: complaint(story, shop))
+def on_the_true_loader(shared_folder: Path, shop: workshop.Workshop) -> Callable[[Story], str]:
+    """Return what a story says about the true loader; asked once for each story in a run."""
+
+    @cache
+    def ask(story: Story) -> str:
+        kept = shared_folder / f"{story.__name__} of the true loader.txt"
+        if not kept.exists():
+            fresh = kept.with_suffix(f".{os.getpid()}")
+            fresh.write_text(complaint(story, shop))
+            fresh.replace(kept)
+        return kept.read_text()
+
+    return ask
 
 
 def complaint(story: Story, shop: workshop.Workshop) -> str:
