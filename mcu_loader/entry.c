@@ -2,9 +2,10 @@
 //
 // Who asks for the loader's own door although an application could be started:
 // the application itself, a pin, two resets in a row, an application that ends
-// in a reset again and again; and the way from here to the door's code in ITCM. Promises:
-// a request counts once; what the last start left in the backup registers is
-// believed only if power was on all the time; the pin is left as after reset.
+// in a reset again and again; and the way from here to the door's code in ITCM.
+// Promises: a request counts once; what the last start left in the backup
+// registers is believed only if power was on all the time; the pin is left as
+// after reset.
 
 #include "door.h"
 #include "door_dfu.h"

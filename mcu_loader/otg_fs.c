@@ -146,7 +146,8 @@ connect_pins(void)
     REG(gpio + GPIO_OSPEEDR) |= 0xfu << 22;
     REG(gpio + GPIO_AFRH) =
         (REG(gpio + GPIO_AFRH) & ~(0xffu << 12)) | 0xaau << 12;
-    REG(gpio + GPIO_MODER) = (REG(gpio + GPIO_MODER) & ~(0xfu << 22)) | 0xau << 22;
+    REG(gpio + GPIO_MODER) =
+        (REG(gpio + GPIO_MODER) & ~(0xfu << 22)) | 0xau << 22;
 }
 
 static uint32_t

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from packager.cli import LAYOUT_OPTION
+from packager.cli.device import BOOT0
 
 if TYPE_CHECKING:
     from packager.sim.board import Board
@@ -206,16 +207,8 @@ def protect(board_path: Path, level: int) -> None:
     show_default=True,
     help="TCP port; 0 takes a free one.",
 )
-@click.option(
-    "--boot0/--no-boot0",
-    default=True,
-    show_default=True,
-    help="The level of the BOOT0 pin; low starts the loader, for the DFU of its own.",
-)
-@_PINS
-def serve(
-    board_path: Path, usbip: bool, host: str, port: int, boot0: bool, pins: tuple[str, ...]
-) -> None:
+@BOOT0
+def serve(board_path: Path, usbip: bool, host: str, port: int, boot0: bool | None) -> None:
     """Plug a board into this computer, or another one: its ROM, or the DFU of its loader.
 
     Any tool then sees a device in DFU mode. The board's own work takes no real time.
@@ -223,30 +216,22 @@ def serve(
     """
     import asyncio
 
-    from packager.errors import PackagerError
     from packager.sim.board import Board
     from packager.sim.usbip import UsbipServer
+    from packager.virtual_door import start_in_dfu
 
     board = Board.load(board_path)
-    _hold(board, pins)
-    report = board.boot(boot0=boot0)
-    if board.device is None:
-        raise PackagerError(
-            str(board_path),
-            f"no DFU device: {'; '.join((report.outcome.value, *report.usb))}",
-            "expected the ROM or a loader that stays in its own DFU",
-            "hold the entry pin of the layout with --pin",
-        )
+    start_in_dfu(board, str(board_path), boot0=boot0)
 
     def ready() -> None:
         at = f"{host} port {server.port}; Ctrl-C ends"
-        what = f"ROM 0x{board.rom_id:02X} with BOOT0 high" if boot0 else "its loader"
+        what = "its loader" if rom is None else f"ROM 0x{board.rom_id:02X} with BOOT0 high"
         click.echo(f"{board_path}: {what}, at {at}")
         for line in _how_to_attach(host, server.port):
             click.echo(line)
 
-    server = UsbipServer(board, click.echo, lambda: board.save(board_path))
     rom = board.rom
+    server = UsbipServer(board, click.echo, lambda: board.save(board_path))
     try:
         asyncio.run(server.serve(host, port, ready))
         if rom is None:

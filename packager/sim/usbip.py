@@ -266,6 +266,7 @@ class UsbipServer:
             await _Urbs(device, self._now, reader, writer).run()
         finally:
             self._imported = False
+            device.clock.sleep(_BEAT_SECONDS)  # it may have been told to leave
             if device.is_on_bus:
                 self._report("detached")
                 self._tell_detached()
