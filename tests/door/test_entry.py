@@ -12,7 +12,7 @@ import workshop
 
 from packager import toolchain
 from packager.export import SCRIPT_FILE, export_layout
-from packager.format import BootCheck
+from packager.format import INFO_OFFSET, INFO_SIZE, BootCheck
 from packager.image import load_image
 from packager.keys import load_device_keys
 from packager.layout import Entry, Layout
@@ -206,6 +206,27 @@ def test_no_key_and_no_plain_text_is_in_ram_while_it_is_open(make: Make, tool: s
         memory = board.rams.read(ram.span.start, ram.span.size) or b""
         assert not any(piece in memory for piece in pieces), ram.name
     assert not any(board.rams.read(0x2000_0000, 0x1800) or b"\1"), "the stack below the door's own"
+
+
+@pytest.mark.parametrize("tool", toolchain.NAMES)
+def test_the_mpu_closes_the_keys_and_the_vectors_are_in_itcm(make: Make, tool: str) -> None:
+    shop = make(tool=tool)
+    board = shop.board(shop.image(2000))
+    board.pins["PC13"] = True
+    ends_in(board, Outcome.STAYS_IN_DFU)
+    core = board._inside.system
+    assert 0 < core.vtor < 0x1_0000
+    keys = shop.layout.loader.start + INFO_OFFSET + INFO_SIZE
+    secret = load_device_keys(shop.keys)[0].secret
+    assert secret in board.read(keys, 256)
+    for address in (keys, keys + 255):
+        region = core.region_of(address)
+        assert region is not None
+        assert (region.base, region.size) == (keys, 256)
+        assert region.attributes >> 24 & 7 == 0, "AP: no access"
+    beside = core.region_of(keys + 256)
+    assert beside is not None
+    assert not beside.execute_never
 
 
 @pytest.mark.parametrize("tool", toolchain.NAMES)
