@@ -1,7 +1,8 @@
 """Builds the loader's own C sources for the machine the tests run on, as a shared library.
 
-All of ``CORE_SOURCES``, the door to the ROM, Monocypher and the generated configuration, with two other files in place
-of the seams. A C compiler of the machine does it, or the one that the package ziglang brings.
+All of ``CORE_SOURCES``, the door to the ROM, Monocypher and the generated configuration, with two
+other files in place of the seams. A C compiler of the machine does it, or the one that the package
+ziglang brings.
 """
 
 from __future__ import annotations
