@@ -10,7 +10,9 @@ import workshop
 from workshop import Workshop
 
 from packager.dfu.listing import look_at
+from packager.dfu.replies import RequestRefusedError
 from packager.dfu.staging import prepare_drop, run_plan
+from packager.dfu.status import OPTION_WORD
 from packager.dfu.usb import find_devices, open_device
 from packager.errors import NoDeviceError
 from packager.layout import Entry, Layout, Usb
@@ -101,3 +103,20 @@ def test_a_loader_is_found_by_its_release_number_whatever_its_ids(folder: Path) 
     assert "on USB itself, read-protected (RDP level 1)" in listed.who
     assert listed.as_dict()["bootloader"] == "splitflash loader"
     assert listed.as_dict()["rom"] is None
+
+
+def test_shown_option_bytes_are_read_in_full_and_never_taken_for_staging(folder: Path) -> None:
+    shop = shop_of(folder, usb=Usb(option_bytes_are_readable=True))
+    board = shop.board(shop.image(SIZE))
+    board.protect(1)
+    start_in_dfu(board, "board")
+
+    with open_device(backend=board.usb_backend(), clock=board.clock) as device:
+        options = device.upload(OPTION_WORD, 308)
+        with pytest.raises(RequestRefusedError):
+            device.write_blocks(OPTION_WORD + 4, b"\xaa" * 32)
+
+    assert options[1] == 0x55
+    assert device.memory_map is not None
+    assert device.memory_map.segments[0].start == shop.layout.staging.start
+    assert board.flash.options.rdp_level == 1
