@@ -29,7 +29,7 @@ from packager.sim.flash_registers import FlashRegisters
 from packager.sim.operations import BusError, PowerCut
 from packager.sim.outcome import Handover, Stop
 from packager.sim.pacer import Pacer
-from packager.sim.peripherals import IWDG, Peripherals
+from packager.sim.peripherals import IWDG, PWR_CSR1, Peripherals
 from packager.sim.ram import Rams
 from packager.sim.scs import CORE_HZ, Cfsr, SystemControl
 from packager.sim.spin import SpinWatch
@@ -348,7 +348,8 @@ class Core:
         address = base + offset
         self.flash_port.take_back()
         self._account(address)
-        if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self.flash.banks):
+        timed = address == PWR_CSR1 or IWDG <= address < IWDG + 0x20
+        if timed or any(bank.queue for bank in self.flash.banks):
             self.work += 1  # what is polled changes with time: not a loop without end
         value = 0
         try:
