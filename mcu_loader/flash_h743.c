@@ -17,7 +17,6 @@
 
 #define WORDS_PER_FLASH_WORD (FLASH_WORD / 4u)
 #define WAIT_POLLS 0x04000000u // more than 30 s at 64 MHz: worn sectors need 10
-#define SUPPLY_POLLS 0x00400000u
 #define READ_BLOCK 256u
 
 #define OPERATION_ERRORS \
@@ -178,16 +177,14 @@ flash_blank(uint32_t address, uint32_t size)
     return FLASH_OK;
 }
 
-NODISCARD static int
-supply_is_good(void)
+// However long it takes: giving up would refuse a good update for want of
+// power.
+static void
+wait_for_supply(void)
 {
-    for (uint32_t poll = 0; poll < SUPPLY_POLLS; poll++) {
-        if (!(PWR_CSR1 & PWR_CSR1_PVDO)) {
-            return 1;
-        }
+    while (PWR_CSR1 & PWR_CSR1_PVDO) {
         machine_feed_watchdog();
     }
-    return 0;
 }
 
 // QW falls when the whole queue is done; BSY drops between its steps.
@@ -230,19 +227,16 @@ ram_erase(uint32_t bank, uint32_t control)
     return ram_wait(bank);
 }
 
-// Leaves the bank unlocked and clean, or says why it must not be touched.
-NODISCARD static enum flash_result
+// Leaves the bank unlocked and clean, with the supply for one operation.
+static void
 begin(uint32_t bank)
 {
-    if (!supply_is_good()) {
-        return FLASH_SUPPLY;
-    }
+    wait_for_supply();
     if (REG(bank + FLASH_CR) & CR_LOCK) {
         REG(bank + FLASH_KEYR) = FLASH_KEY1;
         REG(bank + FLASH_KEYR) = FLASH_KEY2;
     }
     REG(bank + FLASH_CCR) = CCR_ALL;
-    return FLASH_OK;
 }
 
 static enum flash_result
@@ -269,18 +263,16 @@ flash_erase_sector(uint32_t address)
         return FLASH_RANGE;
     }
     uint32_t bank = registers_of(address);
-    enum flash_result result = begin(bank);
-    if (result == FLASH_OK) {
-        const uint32_t sector = address % FLASH_BANK_SPAN / SECTOR_SIZE;
-        uint32_t control = CR_PSIZE_X64 | CR_SER | sector << CR_SNB_SHIFT;
-        FORGET(bank);
-        FORGET(address);
-        FORGET(control);
-        if (sector_of(bank, control) != address || !is_ours_to_erase(address)) {
-            machine_panic();
-        }
-        result = end(bank, ram_erase(bank, control));
+    const uint32_t sector = address % FLASH_BANK_SPAN / SECTOR_SIZE;
+    uint32_t control = CR_PSIZE_X64 | CR_SER | sector << CR_SNB_SHIFT;
+    begin(bank);
+    FORGET(bank);
+    FORGET(address);
+    FORGET(control);
+    if (sector_of(bank, control) != address || !is_ours_to_erase(address)) {
+        machine_panic();
     }
+    const enum flash_result result = end(bank, ram_erase(bank, control));
     return result == FLASH_OK ? flash_blank(address, SECTOR_SIZE) : result;
 }
 
@@ -288,11 +280,8 @@ NODISCARD static enum flash_result
 program_word(uint32_t address, const uint32_t *data)
 {
     const uint32_t bank = registers_of(address);
-    enum flash_result result = begin(bank);
-    if (result == FLASH_OK) {
-        result = end(bank, ram_program(bank, address, data));
-    }
-    return result;
+    begin(bank);
+    return end(bank, ram_program(bank, address, data));
 }
 
 enum flash_result

@@ -116,6 +116,7 @@
 #define SCB_AIRCR REG(0xe000ed0cu)
 #define SCB_CCR REG(0xe000ed14u)
 #define SCB_SHCSR REG(0xe000ed24u)
+#define SCB_CFSR REG(0xe000ed28u)
 #define SCB_ICIALLU REG(0xe000ef50u)
 #define MPU_CTRL REG(0xe000ed94u)
 #define MPU_RBAR REG(0xe000ed9cu)

@@ -210,6 +210,7 @@ close_everything(void)
     barrier();
     stop_caches();
     stop_interrupts();
+    SCB_CFSR = 0xffffffffu; // reading a torn word leaves its flags
     fault_run[0] = 0;
     barrier();
 }

@@ -29,7 +29,7 @@ from packager.sim.flash_registers import FlashRegisters
 from packager.sim.operations import BusError, PowerCut
 from packager.sim.outcome import Handover, Stop
 from packager.sim.pacer import Pacer
-from packager.sim.peripherals import IWDG, Peripherals
+from packager.sim.peripherals import IWDG, PWR_CSR1, Peripherals
 from packager.sim.ram import Rams
 from packager.sim.scs import CORE_HZ, Cfsr, SystemControl
 from packager.sim.spin import SpinWatch
@@ -388,7 +388,8 @@ class Core:
             return 0
         self.flash_port.take_back()
         self._account(address, once=pops)
-        if IWDG <= address < IWDG + 0x20 or any(bank.queue for bank in self.flash.banks):
+        timed = address == PWR_CSR1 or IWDG <= address < IWDG + 0x20
+        if timed or any(bank.queue for bank in self.flash.banks):
             self.work += 1  # what is polled changes with time: not a loop without end
         elif self.wire.is_seen and 0 <= at_otg < otg.SIZE:
             self.work += 1  # a host may do something at any time

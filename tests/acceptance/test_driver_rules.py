@@ -16,9 +16,10 @@ from acceptance.test_stories import SIZE, prepared, running_watchdog, seal
 from packager import rehearse, toolchain
 from packager.chip import BOOT_ADDRESS
 from packager.dfu.usb import open_device
-from packager.format import HEADER_SIZE
+from packager.format import HEADER_SIZE, RECORD_SIZE
 from packager.sim import flash_registers, peripherals, scs, system_memory
 from packager.sim.board import Board, BootReport, Outcome
+from packager.sim.cells import Word
 from packager.sim.cpu import Core
 from packager.sim.flash_registers import LOCK, Sr
 from packager.sim.operations import FlashOp
@@ -157,7 +158,7 @@ def test_below_the_supply_threshold_the_loader_waits_feeds_the_watchdog_and_goes
 ) -> None:
     """From power-on on, just below the threshold of the layout; then just above it."""
     threshold = shop.layout.supply_mv / 1000
-    good_after = 3.0
+    good_after = 30.0
     times: list[float] = []
 
     def arrange(board: Board) -> None:
@@ -274,6 +275,18 @@ def test_an_application_finds_the_chip_as_after_reset_whatever_ran_before(
     core = (entered.primask, entered.faultmask, entered.control, entered.ipsr)
     assert not any(core)
     assert not any((entered.mpu_on, entered.instruction_cache_on, entered.data_cache_on))
+
+
+def test_an_application_finds_no_fault_flags_after_a_torn_word_was_read(
+    shop: workshop.Workshop,
+) -> None:
+    def arrange(board: Board) -> None:
+        board.flash.plant(shop.layout.marks.start + RECORD_SIZE, Word.POISONED)
+
+    entered = installs(shop, arrange=arrange).handover
+
+    assert entered is not None
+    assert changed(entered.changed) == {}
 
 
 def test_the_rom_is_entered_as_after_reset_whatever_ran_before(shop: workshop.Workshop) -> None:

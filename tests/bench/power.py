@@ -29,7 +29,7 @@ from proof.shipped import SideBySide
 from proof.stories import BY_NAME, STORIES, Stage, Story
 from proof.sweeps import CUTS, NESTED, SHIPPED, Sweep, random_chains
 from proof.tally import Tally
-from proof.watch import Harm
+from proof.watch import Harm, ViolationError
 
 from packager import resources, toolchain
 from packager.sim.operations import Cut
@@ -166,7 +166,12 @@ _inherited: list[tuple[Job, Stage]] = []
 def work(number: int) -> Tally:
     """Run one job in a worker."""
     job, stage = _inherited[number]
-    return job(stage)
+    try:
+        return job(stage)
+    except ViolationError as violation:  # outside of what a sweep judges by itself
+        tally = Tally()
+        tally.fail(violation, f"{job}")
+        return tally
 
 
 def prove(jobs: list[Job], stage: Stage) -> Tally:

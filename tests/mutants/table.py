@@ -102,16 +102,21 @@ _WRITTEN = """\
 """
 _BEGUN = """\
     const uint32_t bank = registers_of(address);
-    enum flash_result result = begin(bank);
-"""
+    begin(bank);
+    return end(
+"""[:-1]
 _UNLOCKED = """\
     const uint32_t bank = registers_of(address);
-    enum flash_result result = FLASH_OK;
     REG(bank + FLASH_KEYR) = FLASH_KEY1;
     REG(bank + FLASH_KEYR) = FLASH_KEY2;
     REG(bank + FLASH_CCR) = CCR_ALL;
+    return end(
+"""[:-1]
+_WAITING = """\
+    while (PWR_CSR1 & PWR_CSR1_PVDO) {
+        machine_feed_watchdog();
+    }
 """
-_WAITED = "        machine_feed_watchdog();\n    }\n    return 0;"
 _TAIL = "(const volatile uint32_t *)((uintptr_t)in - 4 + size)"
 _RUN = """\
     const uint32_t run = marks->newest.type == RECORD_REFUSED
@@ -419,7 +424,7 @@ MUTANTS = (
     mutant(
         "writes flash whatever the supply",
         stories.test_no_flash_operation_begins_before_the_supply_is_good,
-        ("flash_h743.c", "if (!(PWR_CSR1 & PWR_CSR1_PVDO)) {", "if (poll < SUPPLY_POLLS) {"),
+        ("flash_h743.c", _WAITING, "    (void)PWR_CSR1;\n"),
     ),
     mutant(
         "waits for the flash in flash",
@@ -478,8 +483,8 @@ MUTANTS = (
         driver.test_error_flags_are_cleared_before_each_operation,
         (
             "flash_h743.c",
-            "    REG(bank + FLASH_CCR) = CCR_ALL;\n    return FLASH_OK;\n",
-            "    return FLASH_OK;\n",
+            "FLASH_KEY2;\n    }\n    REG(bank + FLASH_CCR) = CCR_ALL;\n",
+            "FLASH_KEY2;\n    }\n",
         ),
     ),
     mutant(
@@ -490,7 +495,26 @@ MUTANTS = (
     mutant(
         "feeds no watchdog while it waits for the supply",
         driver.test_below_the_supply_threshold_the_loader_waits_feeds_the_watchdog_and_goes_on,
-        ("flash_h743.c", _WAITED, "    }\n    return 0;"),
+        ("flash_h743.c", _WAITING, _WAITING.replace("        machine_feed_watchdog();\n", "")),
+    ),
+    mutant(
+        "leaves the flags of faults it masked",
+        driver.test_an_application_finds_no_fault_flags_after_a_torn_word_was_read,
+        (
+            "machine_h743.c",
+            "    SCB_CFSR = 0xffffffffu; // reading a torn word leaves its flags\n",
+            "",
+        ),
+    ),
+    mutant(
+        "gives up when the supply stays low",
+        driver.test_below_the_supply_threshold_the_loader_waits_feeds_the_watchdog_and_goes_on,
+        (
+            "flash_h743.c",
+            _WAITING,
+            "    for (uint32_t i = 0; i < 256 && PWR_CSR1 & PWR_CSR1_PVDO; i++) {\n"
+            "        machine_feed_watchdog();\n    }\n",
+        ),
     ),
     mutant(
         "takes the lowest supply threshold there is",

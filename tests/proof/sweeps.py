@@ -98,12 +98,23 @@ class Sweep:
         return self.tally
 
     def _cut_and_fade(self, index: int, reads: int) -> bool:
-        """Cut behind an operation and make its word weak; False if it was not a program."""
+        """Cut behind an operation and make its word weak; False if it was not a program.
+
+        A record is written only when its last word lasts: until then the floor is what the
+        records without that word say.
+        """
+        before = self.watched.floor
         report = self.watched.boot(Cut(index, "after"))
         is_cut = report.outcome is Outcome.POWER_CUT
         if not is_cut or report.operations[-1].kind is not OpKind.PROGRAM:
             return False
-        fade(self.watched, report.operations[-1].address, reads)
+        address = report.operations[-1].address
+        written = self.watched.moment()
+        self.watched.board.flash.plant(address, Word.POISONED)
+        lasting = self.watched.newest().floor
+        self.watched.board.restore(written.flash)
+        self.watched.floor = max(before, lasting)
+        fade(self.watched, address, reads)
         return True
 
     def _cuts(self, chain: Chain) -> None:

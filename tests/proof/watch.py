@@ -42,9 +42,13 @@ class ViolationError(AssertionError):
     """Something happened that never may; names the chain of cuts that shows it."""
 
     def __init__(self, harm: Harm, what: str, chain: str) -> None:
-        super().__init__(f"{harm}: {what}; cuts {chain}")
+        super().__init__(harm, what, chain)  # these come back from a worker process
         self.harm = harm
+        self.what = what
         self.chain = chain
+
+    def __str__(self) -> str:
+        return f"{self.harm}: {self.what}; cuts {self.chain}"
 
 
 class Moment(NamedTuple):
