@@ -245,7 +245,7 @@ def everything_runs(core: Core) -> None:
         peripherals.RCC_CR: 0x1501_5085,
         peripherals.RCC_CFGR: 3,
         **{peripherals.RCC + at: 0x0FFF_FFFF for at in (0xD4, 0xD8, 0xDC, 0xE8, 0xEC, 0xF0)},
-        0x4008_0000 + 0x804: 2,
+        0x4008_0000 + 0x008: 1,
         0x4000_8400: 0x2060,
         0x5802_0000: 0,
         0x4001_1000: 0xD,
