@@ -82,14 +82,18 @@ def test_with_leave_it_installs_at_once(run: Run, product: Product, level: int) 
     assert product.shop.app_is(board, product.new)
 
 
-def test_leave_on_its_own_restarts_the_application(run: Run, product: Product) -> None:
-    board = product.in_dfu(1)
+@LEVELS
+def test_leave_on_its_own_restarts_the_application(run: Run, product: Product, level: int) -> None:
+    board = product.in_dfu(level)
     assert run(board, "-a", "0", "-s", "0x08000000:leave").code == OK
     assert board.go_on().outcome is Outcome.APP_RUNS
 
 
-def test_what_was_written_is_read_back(run: Run, product: Product, tmp_path: Path) -> None:
-    board = product.in_dfu(1)
+@LEVELS
+def test_what_was_written_is_read_back(
+    run: Run, product: Product, tmp_path: Path, level: int
+) -> None:
+    board = product.in_dfu(level)
     assert run(board, *raw(product)).code == OK
     where = f"{product.layout.staging.start:#x}:{len(product.update)}"
     assert run(board, "-a", "0", "-s", where, "-U", "back.bin").code == OK
