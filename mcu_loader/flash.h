@@ -15,7 +15,7 @@ enum flash_result {
     FLASH_CORRECTED = 1,   // read: right data, but a bit was repaired
     FLASH_UNREADABLE = -1, // read: a torn word; the data are all zero
     FLASH_RANGE = -2,      // not an address the loader may do this to
-    FLASH_SUPPLY = -3,     // supply below the level of the layout: not begun
+    FLASH_SUPPLY = -3,     // supply too low: not begun (own DFU; others wait)
     FLASH_FAILED = -4,     // the chip reported an error or reads back wrong
 };
 
