@@ -21,6 +21,7 @@ from packager.errors import BuildError
 
 GCC = "gcc"
 ZIG = "zig"
+GCC_COMPILER = "arm-none-eabi-gcc"
 NAMES = (GCC, ZIG)
 """Toolchains by name, best known first."""
 
@@ -87,7 +88,7 @@ def find_toolchain(name: str | None = None) -> Toolchain:
         found = _gcc() if candidate == GCC else _zig()
         if found:
             return found
-    wanted = {GCC: "arm-none-eabi-gcc is not on PATH", ZIG: "the package ziglang is not installed"}
+    wanted = {GCC: f"{GCC_COMPILER} is not on PATH", ZIG: "the package ziglang is not installed"}
     found_text = wanted[name] if name else "neither arm-none-eabi-gcc nor ziglang is installed"
     raise BuildError(
         "toolchain",
@@ -100,6 +101,17 @@ def find_toolchain(name: str | None = None) -> Toolchain:
 def installed() -> list[str]:
     """Return the names of the toolchains that are installed."""
     return [name for name, find in ((GCC, _gcc), (ZIG, _zig)) if find()]
+
+
+def compile_flags(toolchain: Toolchain, source: Source) -> tuple[str, ...]:
+    """Return the flags that decide what a source becomes; paths are not among them."""
+    warnings = WARNINGS if source.ours else ("-w",)
+    return (*toolchain.compile_flags, *_COMMON, *warnings, *source.flags)
+
+
+def link_flags(toolchain: Toolchain) -> tuple[str, ...]:
+    """Return the flags of the linker but script, objects and libraries."""
+    return (*toolchain.link_flags, "-Wl,--gc-sections", "-Wl,--build-id=none")
 
 
 def compile_link(
@@ -137,9 +149,7 @@ def compile_link(
         script = linker_script.resolve()
         command = [
             *toolchain.command,
-            *toolchain.link_flags,
-            "-Wl,--gc-sections",
-            "-Wl,--build-id=none",
+            *link_flags(toolchain),
             "-T",
             str(script),
             *(str(path) for path in objects),
@@ -159,10 +169,7 @@ def _compile(
     target = work / f"{number:02}_{path.stem}.o"
     command = [
         *toolchain.command,
-        *toolchain.compile_flags,
-        *_COMMON,
-        *(WARNINGS if source.ours else ("-w",)),
-        *source.flags,
+        *compile_flags(toolchain, source),
         *(f"-I{folder.resolve()}" for folder in include),
         # the same bytes wherever the sources lie; without the slash, /tmp/s would be taken for
         # the beginning of /tmp/splitflash-1234
@@ -197,9 +204,12 @@ def _run(command: list[str], work: Path, toolchain: Toolchain, what: str) -> Non
 
 
 def _gcc() -> Toolchain | None:
-    compiler = shutil.which("arm-none-eabi-gcc")
-    if not compiler:
-        return None
+    compiler = shutil.which(GCC_COMPILER)
+    return gcc(compiler) if compiler else None
+
+
+def gcc(compiler: str) -> Toolchain:
+    """Return the GNU Arm toolchain with this compiler driver, installed here or not."""
     cpu = ("-mcpu=cortex-m7", "-mthumb")
     return Toolchain(
         GCC,

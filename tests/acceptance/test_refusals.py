@@ -47,7 +47,8 @@ from packager.keys import (
     load_verify_keys,
     published_test_keys,
 )
-from packager.loader_build import BuiltLoader, LoaderKeys, build_loader, build_unchecked
+from packager.loader_build import BuiltLoader, build_loader, build_unchecked
+from packager.loader_parts import LoaderKeys
 from packager.reasons import EXPLANATIONS, Reason
 from packager.records import Action, AppState, MarkRecord, RecordType
 from packager.sim.board import Board, BootReport, Outcome

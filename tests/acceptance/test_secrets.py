@@ -20,7 +20,8 @@ from packager import crypto, keys
 from packager.format import RECORD_SIZE, WRAP_DOMAIN, pack_version
 from packager.image import elf_segments
 from packager.keys import VerifyKey
-from packager.loader_build import LoaderKeys, build_loader, build_unchecked, load_loader_keys
+from packager.loader_build import build_loader, build_unchecked
+from packager.loader_parts import LoaderKeys, load_loader_keys
 from packager.reasons import Reason
 from packager.records import AppState
 from packager.resources import loader_sources

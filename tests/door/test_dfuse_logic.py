@@ -15,7 +15,7 @@ import workshop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from packager import loader_build
+from packager import loader_parts
 from packager.dfu.constants import Command, Request, State, Status
 from packager.dfu.memory_map import Access, parse_memory_map
 from packager.dfu.protocol import DfuSe
@@ -58,8 +58,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def info(layout: Layout, keys: Path) -> bytes:
-    held = loader_build.load_loader_keys(keys)
-    return build_info(loader_build.describe(layout, held, dev=False))
+    held = loader_parts.load_loader_keys(keys)
+    return build_info(loader_parts.describe(layout, held.ids, dev=False))
 
 
 @pytest.fixture

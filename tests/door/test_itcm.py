@@ -10,7 +10,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from packager import toolchain
-from packager.loader_build import ITCM_DOOR
+from packager.loader_parts import ITCM_DOOR
 from packager.resources import loader_sources
 from packager.toolchain import find_toolchain
 

@@ -21,7 +21,14 @@ from pathlib import Path
 from packager import resources
 from packager.errors import BuildError
 from packager.layout import Layout
-from packager.loader_build import CORE_SOURCES, ROM_DOOR, LoaderKeys, describe, render_config
+from packager.loader_parts import (
+    CORE_SOURCES,
+    ROM_DOOR,
+    LoaderKeys,
+    describe,
+    render_config,
+    render_keys,
+)
 from packager.monocypher import FLAGS, find_monocypher
 from packager.toolchain import WARNINGS
 
@@ -63,7 +70,8 @@ def build_host(
     with tempfile.TemporaryDirectory(prefix="splitflash-host-") as name:
         work = Path(name)
         config = work / "config.c"
-        config.write_text(render_config(describe(layout, keys, dev=False), keys))
+        info = describe(layout, keys.ids, dev=False)
+        config.write_text(render_config(info) + render_keys(keys))
         include = [f"-I{folder}" for folder in (HERE, root, library)]
         jobs: list[tuple[Path, tuple[str, ...]]] = [
             (root / part, WARNINGS) for part in (*CORE_SOURCES, *ROM_DOOR)

@@ -13,7 +13,7 @@ from proof.stories import BY_NAME
 
 from host.board import HostBoard
 from host.build import ZIG, build_host
-from packager.loader_build import load_loader_keys
+from packager.loader_parts import load_loader_keys
 from packager.sim.cells import Word
 
 LOADER = 128 * 1024

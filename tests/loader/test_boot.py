@@ -14,7 +14,8 @@ from packager.errors import SimulationFault
 from packager.format import BootCheck
 from packager.image import elf_segments
 from packager.keys import DeviceKey, SigningKey, VerifyKey, load_device_keys, published_test_keys
-from packager.loader_build import LoaderKeys, build_loader, build_unchecked
+from packager.loader_build import build_loader, build_unchecked
+from packager.loader_parts import LoaderKeys
 from packager.sim.board import Board, BootReport, Outcome
 from packager.sim.cells import Word
 

@@ -16,14 +16,8 @@ from packager.errors import BuildError, KeyFileError
 from packager.format import INFO_FLAG_DEV, INFO_OFFSET, INFO_SIZE
 from packager.image import elf_segments
 from packager.keys import DeviceKey, SigningKey, VerifyKey, load_device_keys, published_test_keys
-from packager.loader_build import (
-    CHIP_SOURCES,
-    CORE_SOURCES,
-    DFU_DOOR,
-    ROM_DOOR,
-    LoaderKeys,
-    build_loader,
-)
+from packager.loader_build import build_loader
+from packager.loader_parts import CHIP_SOURCES, CORE_SOURCES, DFU_DOOR, ROM_DOOR, LoaderKeys
 from packager.records import parse_info
 from packager.toolchain import Source, compile_link, find_toolchain
 

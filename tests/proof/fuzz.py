@@ -29,7 +29,7 @@ from pathlib import Path
 from packager import crypto, resources
 from packager.keys import DeviceKey, Recipient, SigningKey, VerifyKey
 from packager.layout import Layout, load_layout
-from packager.loader_build import LoaderKeys, describe, render_config
+from packager.loader_parts import LoaderKeys, describe, render_config, render_keys
 from packager.monocypher import FLAGS, find_monocypher
 from packager.reasons import Reason
 from packager.records import AppState, MarkRecord, RecordType, build_record
@@ -133,7 +133,8 @@ class Product:
 
     def config(self) -> str:
         """Return ``config.c`` as the packager generates it."""
-        return render_config(describe(self.layout, self.loader_keys, dev=False), self.loader_keys)
+        held = self.loader_keys
+        return render_config(describe(self.layout, held.ids, dev=False)) + render_keys(held)
 
     def material(self) -> str:
         """Return the C file with what only the fuzzers know."""

@@ -17,7 +17,8 @@ from packager.format import pack_version, pad_to_flash_word
 from packager.image import elf_segments
 from packager.keys import keygen, load_recipients, load_signing_key
 from packager.layout import Layout, load_layout
-from packager.loader_build import build_loader, load_loader_keys
+from packager.loader_build import build_loader
+from packager.loader_parts import load_loader_keys
 from packager.records import build_record
 from packager.sim.board import Board
 from packager.update import build_update
