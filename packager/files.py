@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from packager.chip import KIB
@@ -57,6 +59,39 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
     except OSError as error:
         found = f"cannot be written ({error.strerror})"
         raise PackagerError(str(path), found, "", "check folder and permissions") from error
+
+
+def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozenset[str]) -> None:
+    """Make a new folder with these files, by relative name: whole or not at all.
+
+    Files named in ``secret`` are never readable by others. An empty folder may be there.
+
+    Raises:
+        PackagerError: something is there, or it cannot be written; then nothing is left of it.
+    """
+    target = Path(os.path.realpath(directory))
+    fresh = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise PackagerError(
+                str(directory),
+                "exists already",
+                "expected a new or empty folder",
+                "name another, or remove this one yourself",
+            )
+        try:
+            for name, data in contents.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                mode = SECRET_MODE if name in secret else PUBLIC_MODE
+                create_exclusive(fresh / name, data, mode)
+            if target.exists():
+                target.rmdir()  # Windows does not rename onto a folder
+            fresh.rename(target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        found = f"cannot be written ({error.strerror})"
+        raise PackagerError(str(directory), found, "", "check folder and permissions") from error
 
 
 def create_exclusive(path: Path, data: bytes, mode: int, *, durable: bool = False) -> None:

@@ -1,19 +1,20 @@
 """What a loader is made of: its sources, its configuration, its keys, its linker script.
 
 Who builds one (:mod:`packager.loader_build`) and who exports one to be built elsewhere
-(:mod:`packager.loader_export`) take all of it from here.
+(:mod:`packager.export.loader`) take all of it from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import packager
 from packager import keys
 from packager.chip import Span
 from packager.door import door_fields
+from packager.errors import KeyFileError
 from packager.format import (
     DEVICE_KEY_SLOTS,
     INFO_FLAG_DEV,
@@ -68,6 +69,10 @@ class KeyIds:
     verify: tuple[bytes, ...]
     device: tuple[bytes, ...]
 
+    def __str__(self) -> str:
+        verify, device = (" ".join(key_id.hex() for key_id in ids) for ids in astuple(self))
+        return f"verify keys {verify}, device keys {device}"
+
 
 @dataclass(frozen=True)
 class LoaderKeys:
@@ -93,6 +98,27 @@ def load_loader_keys(directory: Path) -> LoaderKeys:
     return LoaderKeys(
         tuple(keys.load_verify_keys(directory)), tuple(keys.load_device_keys(directory))
     )
+
+
+def load_key_ids(directory: Path) -> KeyIds:
+    """Return the fingerprints of a loader's keys: of ``device/`` if it is there, else ``public/``.
+
+    Raises:
+        KeyFileError: a key is missing, misplaced, blank or published, or ``public/`` alone names
+            more recipients than a loader has room for.
+    """
+    verify = tuple(key.key_id for key in keys.load_verify_keys(directory))
+    if (directory / "device").is_dir():
+        return KeyIds(verify, tuple(key.key_id for key in keys.load_device_keys(directory)))
+    device = tuple(key.key_id for key in keys.load_recipients(directory))
+    if len(device) > DEVICE_KEY_SLOTS:
+        raise KeyFileError(
+            str(directory / "public"),
+            f"{len(device)} recipients, and no {directory / 'device'} to choose from them",
+            f"a loader holds at most {DEVICE_KEY_SLOTS} device keys",
+            "do it where the device keys are, or leave the public halves of this product only",
+        )
+    return KeyIds(verify, device)
 
 
 def refuse_weak_keys(held: LoaderKeys) -> None:
@@ -142,12 +168,13 @@ def describe(layout: Layout, key_ids: KeyIds, *, dev: bool) -> InfoBlock:
     )
 
 
-def render_config(info: InfoBlock) -> str:
+def render_config(info: InfoBlock, origin: str = "Generated from the layout.") -> str:
     """Return ``config.c``: the info block, and the keys that are never to be trusted."""
     published = published_raw_keys()
     return "\n".join(
         [
-            "// config.c: generated from the layout; nothing secret.",
+            f"// {origin}",
+            "// Nothing here is secret.",
             "",
             "#include <stdint.h>",
             "",
@@ -164,13 +191,14 @@ def render_config(info: InfoBlock) -> str:
     )
 
 
-def render_keys(held: LoaderKeys) -> str:
+def render_keys(held: LoaderKeys, origin: str = "Generated from the keys.") -> str:
     """Return ``keys_SECRET.c``: the keys that the info block of ``config.c`` names."""
     verify = _slots((key.raw for key in held.verify), VERIFY_KEY_SLOTS, 1)
     device = _slots((key.secret + key.public for key in held.device), DEVICE_KEY_SLOTS, 2)
     return "\n".join(
         [
-            "// keys_SECRET.c: generated from the keys. HOLDS THE DEVICE KEY.",
+            f"// {origin}",
+            f"// HOLDS THE DEVICE KEY. {held.ids}",
             "",
             "#include <stdint.h>",
             "",

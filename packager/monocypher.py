@@ -7,6 +7,7 @@ of both files, are below: what is not exactly this is not compiled.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import tarfile
@@ -50,6 +51,13 @@ def find_monocypher(directory: Path | None = None) -> Path:
         _fetch(folder)
     _check(folder)
     return folder
+
+
+def licence_text(folder: Path) -> str:
+    """Return the licence of Monocypher: the comment at the head of ``monocypher.c``."""
+    lines = (folder / "monocypher.c").read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("//"), lines)
+    return "".join(f"{line[2:].removeprefix(' ')}\n" for line in comment)
 
 
 def _check(folder: Path) -> None:

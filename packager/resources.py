@@ -22,6 +22,11 @@ def layouts() -> Path:
     return _find("layouts")
 
 
+def licence() -> Path:
+    """Return the file with the licence of all that is ours."""
+    return _find("LICENSE")
+
+
 def build_folder() -> Path:
     """Return the folder for what is fetched and built once.
 
@@ -34,9 +39,9 @@ def build_folder() -> Path:
 
 
 def _find(name: str) -> Path:
-    for folder in (_PACKAGE / name, _PACKAGE.parent / name):
-        if folder.is_dir():
-            return folder
+    for found in (_PACKAGE / name, _PACKAGE.parent / name):
+        if found.exists():
+            return found
     raise BuildError(
         f"{_PACKAGE}", f"'{name}' is missing", "it ships with splitflash", "install it again"
     )

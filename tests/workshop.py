@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -42,9 +43,13 @@ IDLE = bytes.fromhex("30bffde7")
 
 def needs(name: str) -> str:
     """Return the toolchain, or skip; where every tool must be there, fail instead of skipping."""
-    if name in toolchain.installed():
-        return name
-    text = f"toolchain {name} is not installed"
+    if name not in toolchain.installed():
+        missing(f"toolchain {name} is not installed")
+    return name
+
+
+def missing(text: str) -> NoReturn:
+    """Skip; where every tool must be there, fail instead of skipping."""
     if os.environ.get("SPLITFLASH_TEST_ALL_TOOLS"):
         pytest.fail(text)
     pytest.skip(text)

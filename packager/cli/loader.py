@@ -1,4 +1,4 @@
-"""``splitflash loader``: build the loader for a product."""
+"""``splitflash loader``: build the loader for a product, or export its sources."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import click
 
 from packager.cli import FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
+_DEV = click.option(
+    "--dev", is_flag=True, help="Development loader: boots an app that has no record."
+)
+_MONOCYPHER = click.option(
+    "--monocypher",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder with monocypher.c and .h, for working without a network.",
+)
+
 
 @click.group()
 def loader() -> None:
-    """Build the program in the first flash sector."""
+    """Build or export the program in the first flash sector."""
 
 
 @loader.command()
 @LAYOUT_OPTION
 @KEYS_OPTION
 @FOLDER_OPTION
-@click.option("--dev", is_flag=True, help="Development loader: boots an app that has no record.")
+@_DEV
 @TOOLCHAIN_OPTION
-@click.option(
-    "--monocypher",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with monocypher.c and .h, for building without a network.",
-)
+@_MONOCYPHER
 def build(
     layout_path: Path,
     keys_dir: Path,
@@ -54,4 +59,56 @@ def build(
         click.echo(f"holds device key: {key_id.hex()}")
     click.echo("these files are SECRET: they hold a device key", err=True)
     if dev:
-        click.echo("DEVELOPMENT loader: it boots an app without a record; do not ship", err=True)
+        _warn_of_dev()
+
+
+@loader.command()
+@LAYOUT_OPTION
+@KEYS_OPTION
+@FOLDER_OPTION
+@_DEV
+@click.option(
+    "--with-device-key",
+    is_flag=True,
+    help="With keys_SECRET.c, which holds the device key; without it the folder does not build.",
+)
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if not current.")
+@_MONOCYPHER
+def export(
+    layout_path: Path,
+    keys_dir: Path,
+    directory: Path,
+    dev: bool,
+    with_device_key: bool,
+    only_check: bool,
+    monocypher: Path | None,
+) -> None:
+    """Write the loader as a folder of sources that CMake builds, without Python.
+
+    Needs public/ of the keys folder, and device/ for --with-device-key. The folder must be new.
+    """
+    from packager.export.loader import check_loader_export, export_loader
+    from packager.layout import load_layout
+
+    work = check_loader_export if only_check else export_loader
+    paths = work(
+        load_layout(layout_path),
+        keys_dir,
+        directory,
+        dev=dev,
+        with_device_key=with_device_key,
+        monocypher=monocypher,
+    )
+    if paths is None:
+        click.echo(f"{directory}: current")
+        return
+    for path in paths:
+        click.echo(str(path))
+    if with_device_key:
+        click.echo("keys_SECRET.c is SECRET: it holds a device key", err=True)
+    if dev:
+        _warn_of_dev()
+
+
+def _warn_of_dev() -> None:
+    click.echo("DEVELOPMENT loader: it boots an app without a record; do not ship", err=True)

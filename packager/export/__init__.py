@@ -5,16 +5,15 @@ Linker script, CMake module and notes are the files in ``templates/``, with ``@n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from packager.chip import BOOT_ADDRESS
-from packager.errors import FormatError
 from packager.export.c_header import c_header
 from packager.export.memory import memory_fragment
-from packager.export.origin import made_by
+from packager.export.origin import made_by, must_be_current
+from packager.export.template import fill
 from packager.files import write_atomic
 from packager.format import Recovery
 from packager.layout import Layout
@@ -42,17 +41,10 @@ def check_export(layout: Layout, directory: Path) -> None:
     Raises:
         FormatError: one is missing or differs.
     """
-    for name, text in FILES.items():
-        path = directory / name
-        found = path.read_bytes() if path.is_file() else b""
-        if found != text(layout).encode():
-            problem = "differs from" if found else "is missing for"
-            raise FormatError(
-                str(path),
-                f"{problem} {layout.path.name}",
-                f"expected the export of layout id {layout.layout_id.hex()}",
-                f"run: splitflash layout export {layout.path} -o {directory}",
-            )
+    contents = {name: text(layout).encode() for name, text in FILES.items()}
+    must_be_current(
+        directory, contents, layout, f"splitflash layout export {layout.path} -o {directory}"
+    )
 
 
 def _filled(template: str, layout: Layout) -> str:
@@ -68,8 +60,7 @@ def _filled(template: str, layout: Layout) -> str:
         "script": SCRIPT_FILE,
         "own_dfu": _own_dfu(layout),
     }
-    text = (_TEMPLATES / template).read_text(encoding="utf-8")
-    return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
+    return fill(_TEMPLATES / template, values)
 
 
 def _own_dfu(layout: Layout) -> str:
