@@ -15,10 +15,12 @@ GENERATORS = {"Ninja": "ninja", "Unix Makefiles": "make"}
 
 def bare_path(folder: Path, *programs: str) -> str:
     """Return a search path with these programs and the GNU Arm tools; skips if one is missing."""
+    workshop.needs_programs(*programs, "cmake")
     folder.mkdir(exist_ok=True)
     arm = [p.name for d in os.get_exec_path() for p in Path(d).glob("arm-none-eabi-*")]
     for name in {*programs, "cmake", *arm}:
-        found = shutil.which(name) or workshop.missing(f"{name} is not installed")
+        found = shutil.which(name)
+        assert found is not None
         if not (folder / name).exists():
             (folder / name).symlink_to(Path(found).resolve())
     assert not any(shutil.which(name, path=str(folder)) for name in ("python", "python3"))

@@ -13,11 +13,12 @@ import pytest
 import workshop
 
 from packager import errors
-from packager.examples import build_example
+from packager.export import FILES, NOTES_FILE
 from packager.layout import load_layout
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DEVELOPER = "For the developer: from a CubeMX project to the first update"
 
 
 def section(heading: str) -> str:
@@ -27,23 +28,29 @@ def section(heading: str) -> str:
     return rest.partition("\n## ")[0]
 
 
-def shell_blocks(text: str) -> list[str]:
-    """Return the shell blocks of a text, indented ones too."""
+def blocks(text: str, *languages: str) -> list[tuple[str, str]]:
+    """Return language and text of the blocks in these languages, indented ones too."""
+    found = re.findall(r"^( *)```(\w+)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     return [
-        "\n".join(line.strip() for line in block.splitlines())
-        for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+        (language, re.sub(f"^{indent}", "", block, flags=re.MULTILINE))
+        for indent, language, block in found
+        if language in languages
     ]
 
 
-@pytest.fixture(scope="module")
-def developer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A developer's folder: the layouts, and two builds of an application."""
-    folder = tmp_path_factory.mktemp("developer")
-    shutil.copytree(ROOT / "layouts", folder / "layouts")
-    layout = load_layout(ROOT / "layouts" / f"{workshop.DEFAULT}.yaml")
-    for version, name in (("1.0.0", "app-1.0.0.elf"), ("2.0.0", "app-1.4.2.elf")):
-        shutil.copy(build_example(version, layout, folder / "work"), folder / name)
-    return folder
+def shell_blocks(text: str) -> list[str]:
+    """Return the shell blocks of a text."""
+    return [block for _, block in blocks(text, "sh")]
+
+
+@pytest.fixture
+def developer(tmp_path: Path) -> Path:
+    """A developer's folder, with nothing in it but what is in this one."""
+    workshop.needs("gcc")
+    workshop.needs_programs("cmake", "ninja", "git")
+    for name in ("layouts", "mcu_loader"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -63,16 +70,26 @@ def test_the_developers_walk_through_works_line_by_line_and_ends_with_the_new_ve
     developer: Path,
 ) -> None:
     said = ""
-    for block in shell_blocks(
-        section("For the developer: from an application to the first update")
-    ):
-        done = run(block, developer)
+    for language, block in blocks(section(DEVELOPER), "sh", "diff"):
+        if language == "diff":
+            (developer / "change.diff").write_text(block)
+        command = block if language == "sh" else "git apply -p0 change.diff"
+        done = run(command, developer)
         assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
         said += done.stdout
 
-    assert "uart: example application 1.0.0" in said
-    assert "uart: example application 2.0.0" in said
-    assert "installed" in said
+    first, _, second = said.partition("uart: application 1.4.2\n")
+    assert "uart: application 1.0.0\nuart: ticking\n" in first
+    assert second.startswith("uart: first start after an update\nuart: ticking\n")
+    assert "installed.version: 1.4.2" in second
+
+
+def test_the_linker_line_in_the_readme_is_the_one_in_the_exported_notes() -> None:
+    layout = load_layout(ROOT / "layouts" / f"{workshop.DEFAULT}.yaml")
+    ((_, diff),) = blocks(section(DEVELOPER), "diff")
+    (line,) = re.findall(r"^\+.*(ORIGIN = .*)$", diff, re.MULTILINE)
+
+    assert line in FILES[NOTES_FILE](layout)
 
 
 def test_the_customers_stock_tool_lines_carry_the_address_that_inspect_prints() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,6 +47,13 @@ def needs(name: str) -> str:
     if name not in toolchain.installed():
         missing(f"toolchain {name} is not installed")
     return name
+
+
+def needs_programs(*names: str) -> None:
+    """Skip if one of these is not on the path; where every tool must be there, fail instead."""
+    for name in names:
+        if shutil.which(name) is None:
+            missing(f"{name} is not installed")
 
 
 def missing(text: str) -> NoReturn:

@@ -20,10 +20,12 @@ from packager.layout import Layout
 
 MEMORY_FILE = "splitflash_memory.ld"
 SCRIPT_FILE = "splitflash_app.ld"
+CHECK_FILE = "splitflash_check.ld"
 HEADER_FILE = "splitflash_layout.h"
 CMAKE_FILE = "splitflash.cmake"
 NOTES_FILE = "CUBEIDE.md"
 
+_FILLED = (SCRIPT_FILE, CHECK_FILE, CMAKE_FILE, NOTES_FILE)
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -58,6 +60,9 @@ def _filled(template: str, layout: Layout) -> str:
         "header": HEADER_FILE,
         "memory": MEMORY_FILE,
         "script": SCRIPT_FILE,
+        "check": CHECK_FILE,
+        "notes": NOTES_FILE,
+        "alive": "" if layout.recovery is Recovery.DFU else "; with this layout it does nothing",
         "own_dfu": _own_dfu(layout),
     }
     return fill(_TEMPLATES / template, values)
@@ -69,8 +74,8 @@ def _own_dfu(layout: Layout) -> str:
         return ""
     lines = [
         "",
-        "Call `splitflash_alive()` when the application has shown that it works, and",
-        "`splitflash_enter_dfu()` to take the next update over USB; both are in that header.",
+        "Call `splitflash_enter_dfu()` to take the next update over USB; it is there only where",
+        "`SPLITFLASH_HAS_OWN_DFU` is 1.",
     ]
     if layout.entry.watchdog_resets:
         lines += [
@@ -86,6 +91,6 @@ def _own_dfu(layout: Layout) -> str:
 FILES: dict[str, Callable[[Layout], str]] = {
     MEMORY_FILE: memory_fragment,
     HEADER_FILE: c_header,
-    **{name: partial(_filled, name) for name in (SCRIPT_FILE, CMAKE_FILE, NOTES_FILE)},
+    **{name: partial(_filled, name) for name in _FILLED},
 }
 """Every exported file, and what makes it."""

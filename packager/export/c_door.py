@@ -7,11 +7,25 @@ from packager.layout import Layout
 
 
 def c_door(layout: Layout) -> str:
-    """Return constants and functions; nothing where the loader has no DFU of its own."""
-    return _FUNCTIONS if layout.recovery is Recovery.DFU else ""
+    """Return constants and functions; an application that calls them is the same everywhere."""
+    return _FUNCTIONS if layout.recovery is Recovery.DFU else _NO_FUNCTIONS
 
+
+_NO_FUNCTIONS = """\
+// This loader has no DFU of its own.
+#define SPLITFLASH_HAS_OWN_DFU 0
+
+// This version works. Nothing here counts failed starts, so it does nothing.
+static inline void
+splitflash_alive(void)
+{
+}
+"""
 
 _FUNCTIONS = f"""\
+// This loader has a DFU of its own, and splitflash_enter_dfu() leads to it.
+#define SPLITFLASH_HAS_OWN_DFU 1
+
 // What the application tells the loader, in two backup registers of the RTC:
 // they keep it through a reset, not without power.
 #define SPLITFLASH_MAILBOX 0x580040C8u // RTC_BKP30R

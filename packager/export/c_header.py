@@ -49,7 +49,7 @@ def c_header(layout: Layout) -> str:
         "// The loader writes this just before it starts the application.",
         struct_text("result_record").replace("struct result_record", "struct splitflash_result"),
         _RESULT_FUNCTIONS,
-        *([door] if (door := c_door(layout)) else []),
+        c_door(layout),
         "#endif",
         "",
     ]
