@@ -49,15 +49,22 @@ def devices(devices: tuple[str, ...], boot0: bool | None, as_json: bool) -> int:
 @BOOT0
 @JSON
 def status(device: str | None, layout_path: Path | None, boot0: bool | None, as_json: bool) -> None:
-    """Show what a device holds: loader, staged update, installed app, last refusal."""
+    """Show what a device holds: loader, staged update, installed app, last refusal.
+
+    Over the ROM bootloader the whole application is read and compared with its record, which
+    takes seconds: that is how one sees that a debugger changed it. Through the loader's own DFU it
+    cannot be read.
+    """
     from packager.dfu.replies import PROTECTED_DO
-    from packager.dfu.status import read_status, status_as_dict
+    from packager.dfu.status import read_app, read_status, status_as_dict
 
     report = Report("status", as_json=as_json)
     with report.running():
         layout = device_layout(layout_path)
         with door(device, boot0).open() as dfu:
             read = read_status(dfu, layout)
+            with report.progress(read.where, dfu.clock) as progress:
+                read = read_app(dfu, read, layout, progress)
         values = status_as_dict(read)
         report.info("status", values, _lines(values), read.where)
         if read.protected:

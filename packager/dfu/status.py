@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 from packager.chip import KIB, Span
+from packager.dfu.app_area import AppArea, look_at_app
+from packager.dfu.pipe import Progress, silent
 from packager.dfu.protocol import DfuSe
 from packager.dfu.replies import RequestRefusedError
 from packager.dfu.rom import RomVersion
@@ -90,6 +92,8 @@ class DeviceStatus:
     staging: StagingState | None = None
     staged: UpdateHeader | None = None
     marks: Marks | None = None
+    app: AppArea | None = None
+    """Whether the application is the installed one, if that was asked."""
 
     @property
     def installed(self) -> MarkRecord | None:
@@ -145,6 +149,23 @@ def read_status(device: DfuSe, layout: Layout | None = None) -> DeviceStatus:
     return replace(who, staging=staging, staged=staged, marks=marks)
 
 
+def read_app(
+    device: DfuSe, status: DeviceStatus, layout: Layout | None = None, progress: Progress = silent
+) -> DeviceStatus:
+    """Return the status with what is in the app area; over the ROM that reads the whole image.
+
+    Raises:
+        DeviceError: the device stopped answering.
+    """
+    if status.marks is None:
+        return status
+    target = target_of(status.loader, layout, device.where)
+    return replace(
+        status,
+        app=look_at_app(device, target.app, status.marks.newest, status.loader, progress),
+    )
+
+
 def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
     """Find the newest valid record, in the carry area if the marks sector holds none."""
     newest, used = None, 0
@@ -187,6 +208,7 @@ def status_as_dict(status: DeviceStatus) -> dict[str, Any]:
         "staging": status.staging and status.staging.name.lower(),
         "staged": status.staged and _update_as_dict(status.staged),
         "installed": _state_as_dict(status.installed),
+        "app": status.app and _app_as_dict(status.app),
         "installing": _state_as_dict(status.installing),
         "refused": refused
         and {
@@ -218,6 +240,10 @@ def _update_as_dict(header: UpdateHeader) -> dict[str, Any]:
         "signing_key": header.signing_key_id.hex(),
         "recipients": [recipient.key_id.hex() for recipient in header.recipients],
     }
+
+
+def _app_as_dict(app: AppArea) -> dict[str, Any]:
+    return {"found": app.found.value, "meaning": app.meaning, "do": app.do or None}
 
 
 def _state_as_dict(record: MarkRecord | None) -> dict[str, Any] | None:
