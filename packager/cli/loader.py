@@ -87,22 +87,16 @@ def export(
 
     Needs public/ of the keys folder, and device/ for --with-device-key. The folder must be new.
     """
-    from packager.export.loader import check_loader_export, export_loader
+    from packager.export.loader import LoaderExport
     from packager.layout import load_layout
 
-    work = check_loader_export if only_check else export_loader
-    paths = work(
-        load_layout(layout_path),
-        keys_dir,
-        directory,
-        dev=dev,
-        with_device_key=with_device_key,
-        monocypher=monocypher,
-    )
-    if paths is None:
+    layout = load_layout(layout_path)
+    exported = LoaderExport(layout, keys_dir, dev, with_device_key, monocypher)
+    if only_check:
+        exported.check(directory)
         click.echo(f"{directory}: current")
         return
-    for path in paths:
+    for path in exported.write(directory):
         click.echo(str(path))
     if with_device_key:
         click.echo("keys_SECRET.c is SECRET: it holds a device key", err=True)

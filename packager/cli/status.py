@@ -51,9 +51,8 @@ def devices(devices: tuple[str, ...], boot0: bool | None, as_json: bool) -> int:
 def status(device: str | None, layout_path: Path | None, boot0: bool | None, as_json: bool) -> None:
     """Show what a device holds: loader, staged update, installed app, last refusal.
 
-    Over the ROM bootloader the whole application is read and compared with its record, which
-    takes seconds: that is how one sees that a debugger changed it. Through the loader's own DFU it
-    cannot be read.
+    Over the ROM bootloader the whole application is read and compared with its record, in some
+    seconds: that shows whether a debugger changed it. The loader's own DFU does not let it be read.
     """
     from packager.dfu.replies import PROTECTED_DO
     from packager.dfu.status import read_app, read_status, status_as_dict

@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from packager import files, resources
@@ -46,85 +47,68 @@ _TEMPLATES = Path(__file__).parent / "loader_templates"
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 
-def export_loader(
-    layout: Layout,
-    keys_dir: Path,
-    directory: Path,
-    *,
-    dev: bool = False,
-    with_device_key: bool = False,
-    monocypher: Path | None = None,
-) -> list[Path]:
-    """Write the folder, whole or not at all; return the paths of its files.
+@dataclass(frozen=True)
+class LoaderExport:
+    """What is to be exported; ``keys_dir`` needs ``device/`` only for the device key."""
 
-    Raises:
-        KeyFileError: a key is missing, blank, published or of low order.
-        BuildError: no Monocypher.
-        PackagerError: the folder is there already, or cannot be written.
-    """
-    contents = loader_files(
-        layout, keys_dir, dev=dev, with_device_key=with_device_key, monocypher=monocypher
-    )
-    files.create_folder(directory, contents, secret=frozenset({KEYS_NAME}))
-    return [directory / name for name in contents]
+    layout: Layout
+    keys_dir: Path
+    dev: bool = False
+    with_device_key: bool = False
+    monocypher: Path | None = None
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the folder, whole or not at all; return the paths of its files.
+
+        Raises:
+            KeyFileError: a key is missing, blank, published or of low order.
+            BuildError: no Monocypher.
+            PackagerError: the folder is there already, or cannot be written.
+        """
+        contents = self.files()
+        files.create_folder(directory, contents, secret=frozenset({KEYS_NAME}))
+        return [directory / name for name in contents]
+
+    def check(self, directory: Path) -> None:
+        """Return only if every file is there just as it would be written now.
+
+        The file with the device key counts only if it is asked for.
+
+        Raises:
+            FormatError: one is missing or differs.
+            KeyFileError, BuildError: as :meth:`write`.
+        """
+        layout = self.layout
+        inputs = f"--layout {layout.path} --keys {self.keys_dir}"
+        command = f"splitflash loader export {inputs} -o NEW_FOLDER"
+        must_be_current(directory, self.files(), layout, command)
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file by name; ``KEYS_NAME`` is among them only with the device key."""
+        layout, origin = self.layout, made_by(self.layout)
+        root, library = resources.loader_sources(), find_monocypher(self.monocypher)
+        held = load_loader_keys(self.keys_dir) if self.with_device_key else None
+        key_ids = held.ids if held else load_key_ids(self.keys_dir)
+        values = _values(layout, key_ids, dev=self.dev)
+        texts = {
+            **{name: fill(_TEMPLATES / name, values) for name in _FILLED},
+            ".gitignore": f"/build*/\n{KEYS_NAME}\n",
+            "LICENSE": resources.licence().read_text(encoding="utf-8"),
+            CONFIG_NAME: render_config(describe(layout, key_ids, dev=self.dev), origin),
+            SCRIPT_NAME: f"/* {origin} */\n{render_script(layout, root)}",
+            f"{LIBRARY_FOLDER}/LICENCE.txt": licence_text(library),
+            **({KEYS_NAME: render_keys(held, origin)} if held else {}),
+        }
+        return {**{name: text.encode() for name, text in texts.items()}, **_copies(layout, library)}
 
 
-def check_loader_export(
-    layout: Layout,
-    keys_dir: Path,
-    directory: Path,
-    *,
-    dev: bool = False,
-    with_device_key: bool = False,
-    monocypher: Path | None = None,
-) -> None:
-    """Return only if every file is there just as it would be written now.
-
-    The file with the device key counts only if it is asked for.
-
-    Raises:
-        FormatError: one is missing or differs.
-        KeyFileError, BuildError: as :func:`export_loader`.
-    """
-    contents = loader_files(
-        layout, keys_dir, dev=dev, with_device_key=with_device_key, monocypher=monocypher
-    )
-    command = f"splitflash loader export --layout {layout.path} --keys {keys_dir} -o NEW_FOLDER"
-    must_be_current(directory, contents, layout, command)
-
-
-def loader_files(
-    layout: Layout,
-    keys_dir: Path,
-    *,
-    dev: bool,
-    with_device_key: bool,
-    monocypher: Path | None = None,
-) -> dict[str, bytes]:
-    """Return what is exported, by name; ``KEYS_NAME`` is among it only with the device key."""
-    origin = made_by(layout)
-    root, library = resources.loader_sources(), find_monocypher(monocypher)
-    held = load_loader_keys(keys_dir) if with_device_key else None
-    key_ids = held.ids if held else load_key_ids(keys_dir)
-    values = _values(layout, key_ids, dev=dev)
+def _copies(layout: Layout, library: Path) -> dict[str, bytes]:
+    """Return the sources this layout links, unchanged, and Monocypher."""
+    root = resources.loader_sources()
     parts = [part.name for part in sources_of(layout.recovery)]
-    texts = {
-        **{name: fill(_TEMPLATES / name, values) for name in _FILLED},
-        ".gitignore": f"/build*/\n{KEYS_NAME}\n",
-        "LICENSE": resources.licence().read_text(encoding="utf-8"),
-        CONFIG_NAME: render_config(describe(layout, key_ids, dev=dev), origin),
-        SCRIPT_NAME: f"/* {origin} */\n{render_script(layout, root)}",
-        f"{LIBRARY_FOLDER}/LICENCE.txt": licence_text(library),
-        **({KEYS_NAME: render_keys(held, origin)} if held else {}),
-    }
-    copies = {
-        **{f"{SOURCE_FOLDER}/{name}": root / name for name in (*parts, *_headers(root, parts))},
-        **{f"{LIBRARY_FOLDER}/{name}": library / name for name in SOURCES},
-    }
-    return {
-        **{name: text.encode() for name, text in texts.items()},
-        **{name: path.read_bytes() for name, path in copies.items()},
-    }
+    ours = {f"{SOURCE_FOLDER}/{name}": root / name for name in (*parts, *_headers(root, parts))}
+    others = {f"{LIBRARY_FOLDER}/{name}": library / name for name in SOURCES}
+    return {name: path.read_bytes() for name, path in {**ours, **others}.items()}
 
 
 def _headers(root: Path, sources: Iterable[str]) -> list[str]:

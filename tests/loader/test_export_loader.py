@@ -14,7 +14,7 @@ from workshop import Workshop
 
 from packager.cli import run
 from packager.errors import BuildError, FormatError, KeyFileError, PackagerError
-from packager.export.loader import KEYS_NAME, export_loader, loader_files
+from packager.export.loader import KEYS_NAME, LoaderExport
 from packager.keys import keygen, load_device_keys
 from packager.loader_build import build_loader
 from packager.loader_file import read_loader
@@ -58,7 +58,7 @@ def test_cmake_without_python_makes_the_very_bytes_of_loader_build(
     build: workshop.Build, path: str, tmp_path: Path, name: str, generator: str
 ) -> None:
     shop = build(name, "gcc")
-    export_loader(shop.layout, shop.keys, tmp_path / "exported", with_device_key=True)
+    LoaderExport(shop.layout, shop.keys, with_device_key=True).write(tmp_path / "exported")
 
     out = cmake.build(path, tmp_path / "exported", tmp_path / "out", "-G", generator)
 
@@ -68,7 +68,7 @@ def test_cmake_without_python_makes_the_very_bytes_of_loader_build(
 def test_what_was_built_there_boots_an_application(
     product: Workshop, path: str, tmp_path: Path
 ) -> None:
-    export_loader(product.layout, product.keys, tmp_path / "exported", with_device_key=True)
+    LoaderExport(product.layout, product.keys, with_device_key=True).write(tmp_path / "exported")
     out = cmake.build(path, tmp_path / "exported", tmp_path / "out", "-G", "Ninja")
     app, factory = tmp_path / "app.bin", tmp_path / "factory_SECRET.hex"
     app.write_bytes(product.image(4000))
@@ -86,7 +86,7 @@ def test_its_hex_holds_what_its_elf_holds(product: Workshop, path: str, tmp_path
     from packager.hex_file import read_hex
     from packager.image import elf_segments
 
-    export_loader(product.layout, product.keys, tmp_path / "exported", with_device_key=True)
+    LoaderExport(product.layout, product.keys, with_device_key=True).write(tmp_path / "exported")
     out = cmake.build(path, tmp_path / "exported", tmp_path / "out", "-G", "Ninja")
 
     assert read_hex((out / HEX_NAME).read_bytes(), "hex") == elf_segments(out / ELF_NAME)
@@ -96,7 +96,7 @@ def test_its_hex_holds_what_its_elf_holds(product: Workshop, path: str, tmp_path
 def test_nobody_else_can_read_the_key_or_what_is_built_with_it(
     product: Workshop, path: str, tmp_path: Path
 ) -> None:
-    export_loader(product.layout, product.keys, tmp_path / "exported", with_device_key=True)
+    LoaderExport(product.layout, product.keys, with_device_key=True).write(tmp_path / "exported")
     out = cmake.build(path, tmp_path / "exported", tmp_path / "out", "-G", "Ninja")
 
     assert stat.S_IMODE((tmp_path / "exported" / KEYS_NAME).stat().st_mode) == 0o600
@@ -119,8 +119,8 @@ def test_the_keys_of_another_loader_do_not_build(
     product: Workshop, path: str, tmp_path: Path
 ) -> None:
     keygen(tmp_path / "keys")
-    export_loader(product.layout, tmp_path / "keys", tmp_path / "other", with_device_key=True)
-    export_loader(product.layout, product.keys, tmp_path / "exported")
+    LoaderExport(product.layout, tmp_path / "keys", with_device_key=True).write(tmp_path / "other")
+    LoaderExport(product.layout, product.keys).write(tmp_path / "exported")
     shutil.copy(tmp_path / "other" / KEYS_NAME, tmp_path / "exported")
 
     done = cmake.run(path, "-S", tmp_path / "exported", "-B", tmp_path / "out", "-G", "Ninja")
@@ -135,8 +135,8 @@ def test_a_key_file_that_comes_later_makes_it_whole(
     """The developer has no device key; the factory adds the one file."""
     public = tmp_path / "keys"
     shutil.copytree(product.keys / "public", public / "public")
-    export_loader(product.layout, public, tmp_path / "exported")
-    export_loader(product.layout, product.keys, tmp_path / "factory", with_device_key=True)
+    LoaderExport(product.layout, public).write(tmp_path / "exported")
+    LoaderExport(product.layout, product.keys, with_device_key=True).write(tmp_path / "factory")
     shutil.copy(tmp_path / "factory" / KEYS_NAME, tmp_path / "exported")
 
     out = cmake.build(path, tmp_path / "exported", tmp_path / "out", "-G", "Ninja")
@@ -151,8 +151,8 @@ def test_no_secret_is_exported_unless_asked_for(tmp_path: Path, name: str) -> No
     written = " ".join(f"0x{byte:02x}," for byte in secret[:4])
     layout = workshop.layout_named(name)
 
-    without = loader_files(layout, tmp_path / "keys", dev=False, with_device_key=False)
-    with_key = loader_files(layout, tmp_path / "keys", dev=False, with_device_key=True)
+    without = LoaderExport(layout, tmp_path / "keys").files()
+    with_key = LoaderExport(layout, tmp_path / "keys", with_device_key=True).files()
 
     assert set(with_key) - set(without) == {KEYS_NAME}
     assert {name: with_key[name] for name in without} == without
@@ -171,9 +171,7 @@ def test_only_the_files_that_this_layout_links_are_exported(
     tmp_path: Path, name: str, own: tuple[str, ...], other: tuple[str, ...]
 ) -> None:
     keygen(tmp_path / "keys")
-    exported = loader_files(
-        workshop.layout_named(name), tmp_path / "keys", dev=False, with_device_key=False
-    )
+    exported = LoaderExport(workshop.layout_named(name), tmp_path / "keys").files()
 
     assert {f"src/{part}" for part in own} <= set(exported)
     assert not {f"src/{part}" for part in other} & set(exported)
@@ -184,14 +182,14 @@ def test_only_the_files_that_this_layout_links_are_exported(
 def test_what_is_generated_says_of_which_layout(
     product: Workshop, tmp_path: Path, file: str
 ) -> None:
-    export_loader(product.layout, product.keys, tmp_path / "exported")
+    LoaderExport(product.layout, product.keys).write(tmp_path / "exported")
 
     first = (tmp_path / "exported" / file).read_text().splitlines()[0]
     assert f"{product.layout.path.name}, layout id {product.layout.layout_id.hex()}" in first
 
 
 def test_the_licences_are_with_it(product: Workshop, tmp_path: Path) -> None:
-    export_loader(product.layout, product.keys, tmp_path / "exported")
+    LoaderExport(product.layout, product.keys).write(tmp_path / "exported")
 
     monocypher = (tmp_path / "exported" / "monocypher" / "LICENCE.txt").read_text()
     assert "SPDX-License-Identifier: BSD-2-Clause OR CC0-1.0" in monocypher
@@ -270,7 +268,9 @@ def test_a_write_that_fails_leaves_nothing(
     monkeypatch.setattr(files, "create_exclusive", full_disk)
 
     with pytest.raises(PackagerError, match="No space left on device"):
-        export_loader(product.layout, product.keys, tmp_path / "exported", with_device_key=True)
+        LoaderExport(product.layout, product.keys, with_device_key=True).write(
+            tmp_path / "exported"
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -299,12 +299,12 @@ def test_more_recipients_than_a_loader_has_room_for_are_not_guessed_from(
         shutil.copy(source, public / f"other{number}.public.pem")
 
     with pytest.raises(KeyFileError, match=r"3 recipients, and no .*device to choose from"):
-        export_loader(product.layout, tmp_path / "keys", tmp_path / "exported")
+        LoaderExport(product.layout, tmp_path / "keys").write(tmp_path / "exported")
 
 
 def test_a_missing_monocypher_is_a_build_error(product: Workshop, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="Monocypher"):
-        export_loader(
-            product.layout, product.keys, tmp_path / "exported", monocypher=tmp_path / "none"
+        LoaderExport(product.layout, product.keys, monocypher=tmp_path / "none").write(
+            tmp_path / "exported"
         )
     assert not (tmp_path / "exported").exists()
