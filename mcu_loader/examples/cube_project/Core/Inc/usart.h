@@ -3,11 +3,8 @@
 #ifndef USART_H
 #define USART_H
 
-#include <stdint.h>
-
 void MX_USART3_UART_Init(void);
 void usart_text(const char *text);
-void usart_number(uint32_t value);
 int usart_received(void); // the next character, or -1
 
 #endif

@@ -41,15 +41,6 @@ usart_text(const char *text)
     }
 }
 
-void
-usart_number(uint32_t value)
-{
-    if (value >= 10u) {
-        usart_number(value / 10u);
-    }
-    put((char)('0' + value % 10u));
-}
-
 int
 usart_received(void)
 {
