@@ -18,6 +18,10 @@ DEV_ID = 0x450
 BOOT_ADDRESS = 0x0800_0000
 """Where the core boots from with BOOT0 low and factory option bytes."""
 
+RTC_BACKUP = 0x5800_4050
+"""RTC_BKP0R; 32 registers of 4 bytes that a reset leaves alone (RM0433 46.6.20)."""
+RTC_BACKUP_COUNT = 32
+
 
 class Span(NamedTuple):
     """A half-open run of addresses ``start <= a < end``, in bytes."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packager.chip import BOOT_ADDRESS, KIB, SECTOR_SIZE, Chip, Span
+from packager.chip import BOOT_ADDRESS, KIB, RTC_BACKUP, SECTOR_SIZE, Chip, Span
 from packager.format import (
     HEADER_SIZE,
     RESULT_SIZE,
@@ -38,6 +38,16 @@ class Entry:
     pin_is_high: bool = False
     double_reset: bool = False
     watchdog_resets: int = 0
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """The light that says what the loader does."""
+
+    pin: tuple[str, int] | None = None
+    """Port letter and number."""
+    pin_is_high: bool = True
+    """The level that lights it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,9 @@ class Layout:
     security_counter: int | None
     entry: Entry = Entry()
     usb: Usb = Usb()
+    indicator: Indicator = Indicator()
+    mailbox: int = 30
+    """First of the two backup registers in which the application asks for DfuSe."""
 
     @property
     def areas(self) -> dict[str, Span]:
@@ -88,6 +101,11 @@ class Layout:
     def supply_level(self) -> int:
         """PWR_CR1.PLS value of the supply threshold."""
         return SUPPLY_LEVELS[self.supply_mv]
+
+    @property
+    def mailbox_address(self) -> int:
+        """Address of the first register of the mailbox; the second lies behind it."""
+        return RTC_BACKUP + 4 * self.mailbox
 
     @property
     def product_id_field(self) -> bytes:
@@ -147,6 +165,11 @@ def read_layout(path: Path) -> tuple[Layout, Draft]:
             double_reset=values["entry.double_reset"],
             watchdog_resets=values["entry.watchdog_resets"],
         ),
+        indicator=Indicator(
+            pin=values["indicator.pin"],
+            pin_is_high=values["indicator.pin_level"],
+        ),
+        mailbox=values["mailbox"],
         usb=Usb(
             vid=values["usb.vid"],
             pid=values["usb.pid"],
@@ -310,23 +333,27 @@ def entry_and_usb_need_the_own_dfu(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def entry_pin_is_free(draft: Draft) -> Iterator[Problem]:
-    """USB and the debugger hold these pins themselves."""
-    pin = draft.values.get("entry.pin")
-    if pin in _TAKEN_PINS:
-        yield Problem(
-            "entry.pin",
-            f"P{pin[0]}{pin[1]} is {_TAKEN_PINS[pin]}",
-            "expected a pin that nothing else drives at reset",
-            "use another",
-        )
-    if "entry.pin_level" in draft.places and "entry.pin" not in draft.places:
-        yield Problem(
-            "entry.pin_level",
-            "written without 'pin'",
-            "which pin has it",
-            "add 'pin:' or remove it",
-        )
+def pins_are_free(draft: Draft) -> Iterator[Problem]:
+    """USB and the debugger hold these pins themselves, and a pin has one meaning."""
+    taken = dict(_TAKEN_PINS)
+    for section, meaning in (("entry", "the pin of 'entry'"), ("indicator", "the light")):
+        pin = draft.values.get(f"{section}.pin")
+        if pin in taken:
+            yield Problem(
+                f"{section}.pin",
+                f"P{pin[0]}{pin[1]} is {taken[pin]}",
+                "expected a pin that nothing else drives at reset",
+                "use another",
+            )
+        elif pin:
+            taken[pin] = meaning
+        if f"{section}.pin_level" in draft.places and f"{section}.pin" not in draft.places:
+            yield Problem(
+                f"{section}.pin_level",
+                "written without 'pin'",
+                "which pin has it",
+                "add 'pin:' or remove it",
+            )
 
 
 _TAKEN_PINS = {
@@ -366,7 +393,7 @@ RULES: tuple[Rule, ...] = (
     recovery_works_at_this_rdp,
     own_dfu_opens_without_the_application,
     entry_and_usb_need_the_own_dfu,
-    entry_pin_is_free,
+    pins_are_free,
     result_record_is_in_ram_the_loader_leaves_alone,
 )
 """Every rule of a layout, named as the sentence it enforces."""

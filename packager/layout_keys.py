@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from packager.chip import RTC_BACKUP_COUNT
 from packager.format import BootCheck, Recovery
 from packager.layout_kinds import (
     Kind,
@@ -175,6 +176,22 @@ KEYS: dict[str, Key | Section | Named] = {
             ),
         },
         "With `recovery: dfu`: how the loader shows itself on USB.",
+    ),
+    "indicator": Section(
+        {
+            "pin": Key(pin(), "The pin that the light is on.", None),
+            "pin_level": Key(choice({"low": False, "high": True}), "Lights it.", "high"),
+        },
+        "A light that says what the loader does: steady while it checks and installs an update,"
+        " three blinks when it refused one, blinking twice a second while it waits. Dark while"
+        " the ROM bootloader waits.",
+    ),
+    "mailbox": Key(
+        number(0, RTC_BACKUP_COUNT - 2, "a number from 0 to 30"),
+        "The first of two backup registers of the RTC (30: RTC_BKP30R and RTC_BKP31R) by which"
+        " the application asks for DfuSe and says that it is alive; they are no use for anything"
+        " else.",
+        30,
     ),
     "rdp": Key(
         number(0, 2, "a read-out protection level: 0, 1 or 2"),

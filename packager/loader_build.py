@@ -14,7 +14,7 @@ from pathlib import Path
 import packager
 from packager import files, keys, resources
 from packager.chip import KIB, Span
-from packager.door import door_fields
+from packager.door import door_fields, indicator_word
 from packager.errors import BuildError, PackagerError
 from packager.format import (
     DEVICE_KEY_SLOTS,
@@ -45,8 +45,16 @@ CORE_SOURCES = (
     *("crypto/sha512.c", "crypto/hkdf.c", "crypto/ed25519.c", "crypto/x25519.c", "crypto/aead.c"),
 )
 """What is the same everywhere."""
+PRODUCTION = ("unproven_refused.c",)
+"""Starts only what a record speaks for."""
+DEVELOPMENT = ("unproven_dev.c",)
+"""Starts whatever a debugger put there."""
+NO_INDICATOR = ("indicator_none.c",)
+PIN_INDICATOR = ("indicator_pin.c",)
+"""A light that says what the loader does."""
 ROM_DOOR = ("door_rom.c",)
-"""Recovery through the ROM bootloader, or none."""
+"""Recovery through the ROM bootloader."""
+NO_DOOR = ("door_none.c",)
 ITCM_DOOR = (
     *("door_dfu.c", "dfuse.c", "usb_device.c", "descriptors.c"),
     *("otg_fs.c", "staging_h743.c"),
@@ -150,7 +158,7 @@ def build_unchecked(
         elf = compile_link(
             [
                 *(Source(root / part) for part in (*CHIP_SOURCES, *CORE_SOURCES)),
-                *(_door_source(root, part) for part in door_sources(layout.recovery)),
+                *(_source(root, part) for part in chosen_sources(layout, dev=dev)),
                 Source(config),
                 Source(library / "monocypher.c", ours=False, flags=FLAGS),
             ],
@@ -187,16 +195,25 @@ def describe(layout: Layout, loader_keys: LoaderKeys, *, dev: bool) -> InfoBlock
         result_record=layout.result_record,
         verify_key_ids=tuple(key.key_id for key in loader_keys.verify),
         device_key_ids=tuple(key.key_id for key in loader_keys.device),
+        indicator_pin=indicator_word(layout),
+        mailbox=layout.mailbox_address,
         **door_fields(layout),
     )
 
 
-def door_sources(recovery: Recovery) -> tuple[str, ...]:
-    """Return the files that make the door of this kind."""
-    return DFU_DOOR if recovery is Recovery.DFU else ROM_DOOR
+def chosen_sources(layout: Layout, *, dev: bool) -> tuple[str, ...]:
+    """Return the files that only some loaders have: what they do is chosen by linking them."""
+    return (
+        *(DEVELOPMENT if dev else PRODUCTION),
+        *(PIN_INDICATOR if layout.indicator.pin else NO_INDICATOR),
+        *_DOORS[layout.recovery],
+    )
 
 
-def _door_source(root: Path, part: str) -> Source:
+_DOORS = {Recovery.ROM: ROM_DOOR, Recovery.DFU: DFU_DOOR, Recovery.NONE: NO_DOOR}
+
+
+def _source(root: Path, part: str) -> Source:
     return Source(root / part, flags=_ITCM_FLAGS if part in ITCM_DOOR else ())
 
 

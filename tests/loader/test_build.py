@@ -19,7 +19,12 @@ from packager.keys import DeviceKey, SigningKey, VerifyKey, load_device_keys, pu
 from packager.loader_build import (
     CHIP_SOURCES,
     CORE_SOURCES,
+    DEVELOPMENT,
     DFU_DOOR,
+    NO_DOOR,
+    NO_INDICATOR,
+    PIN_INDICATOR,
+    PRODUCTION,
     ROM_DOOR,
     LoaderKeys,
     build_loader,
@@ -132,7 +137,11 @@ def test_every_source_file_is_built() -> None:
     root = resources.loader_sources()
     found = {path.relative_to(root).as_posix() for path in root.rglob("*.c")}
     found = {name for name in found if not name.startswith("examples/")}
-    assert found == {*CHIP_SOURCES, *CORE_SOURCES, *ROM_DOOR, *DFU_DOOR}
+    assert found == {
+        *(*CHIP_SOURCES, *CORE_SOURCES),
+        *(*PRODUCTION, *DEVELOPMENT, *NO_INDICATOR, *PIN_INDICATOR),
+        *(*ROM_DOOR, *DFU_DOOR, *NO_DOOR),
+    }
 
 
 def test_an_unknown_toolchain_is_named() -> None:
