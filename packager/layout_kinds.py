@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from packager.chip import CHIPS, KIB, UNSUPPORTED, Span
@@ -19,6 +20,8 @@ Schema = dict[str, Any]
 _SIZE = r"(?:0*([1-9]\d{0,5}) ?K|0*([1-9]\d{0,2}) ?M)(?:iB)?"
 """More than nothing, and less than 1 GiB."""
 _LARGEST = 0xFFFF_FFFF
+_MANY = 40
+"""Items of a list that are looked at for a message of 40 characters."""
 _PART = r"(?:stm32|nucleo-?)?(?P<family>h7[0-9ab][0-9])(?:[a-z](?P<size>[a-z])?[a-z0-9]*)?"
 """A part as it is ordered (stm32h743zit6) or sits on a board (nucleo-h743zi2), in lower case."""
 _PIN = r"P([A-J]([0-9]|1[0-5])|K[0-7])"
@@ -175,11 +178,23 @@ def shown(value: Any) -> str:
         case str():
             written = f"'{value}'"
         case Mapping():
-            written = "{" + ", ".join(str(name) for name in value) + "}"
+            written = "{" + ", ".join(str(name) for name in islice(value, _MANY)) + "}"
+        case list():
+            written = "[" + ", ".join(_flat(item) for item in value[:_MANY]) + "]"
         case _:
             written = str(value)
     written = "".join(c if c.isprintable() else " " for c in written)
     return written if len(written) <= 40 else written[:37] + "..."
+
+
+def _flat(value: Any) -> str:
+    """Return an item of a list; aliases can make what is inside of it endless."""
+    match value:
+        case Mapping():
+            return "{...}"
+        case list() | tuple():
+            return "[...]"
+    return shown(value) if isinstance(value, str) else str(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
