@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from packager.chip import KIB, Span
 from packager.errors import LayoutError
+from packager.format import Recovery
 from packager.layout import RULES, load_layout
 from packager.layout_file import EXCERPT_WIDTH
 
@@ -41,6 +42,26 @@ def test_every_shipped_layout_is_good(path: Path) -> None:
     layout = load_layout(path)
 
     assert layout.largest_image > 0
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_layout_takes_the_protection_of_the_protected_one(
+    tmp_path: Path, path: Path
+) -> None:
+    keys = ("recovery", "entry", "usb", "rdp")
+
+    def lines(source: Path, *, of_these: bool) -> list[str]:
+        found = source.read_text().splitlines()
+        return [line for line in found if line.startswith(keys) == of_these]
+
+    protected = lines(LAYOUTS / "h743_protected.yaml", of_these=True)
+    mixed = tmp_path / "product.yaml"
+    mixed.write_text("\n".join([*lines(path, of_these=False), *protected]))
+    layout = load_layout(mixed)
+
+    assert len(protected) == len(keys)
+    assert (layout.rdp, layout.recovery) == (1, Recovery.DFU)
+    assert layout.layout_id == load_layout(path).layout_id
 
 
 def test_the_default_layout_stages_in_bank_1_and_runs_the_app_from_bank_2() -> None:
