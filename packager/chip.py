@@ -137,9 +137,7 @@ UNSUPPORTED = {
         "use a larger part",
     ),
     **dict.fromkeys(("stm32h745", "stm32h747", "stm32h755", "stm32h757"), _TWO_CORES),
-    **dict.fromkeys(
-        ("stm32h723", "stm32h725", "stm32h730", "stm32h733", "stm32h735"), _ONE_BANK
-    ),
+    **dict.fromkeys(("stm32h723", "stm32h725", "stm32h730", "stm32h733", "stm32h735"), _ONE_BANK),
     **dict.fromkeys(("stm32h7a3", "stm32h7b0", "stm32h7b3"), _SMALL_SECTORS),
 }
 """Parts and families people will try: why they cannot work, and what to do."""

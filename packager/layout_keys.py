@@ -202,7 +202,7 @@ KEYS: dict[str, Key | Section | Named] = {
         choice({"software": False, "hardware": True}),
         "What the product's option byte IWDG1_SW says: `software`, somebody starts the independent"
         " watchdog or nobody; `hardware`, it runs from power-on. Goes into the checklist of"
-        " `factory build`; the loader feeds a running one, whatever stands here.",
+        " `factory build` and into `sim new`. The loader feeds a running one in any case.",
         "software",
     ),
     "security_counter": Key(

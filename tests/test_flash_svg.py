@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import material
 import pytest
 from browser import Browser
 
@@ -17,6 +18,7 @@ from packager.cli import run
 from packager.flash_map import rows
 from packager.flash_svg import FILL_COLOUR, MARGIN, SECTOR_WIDTH, draw_svg
 from packager.layout import Layout, load_layout
+from packager.update_file import write_update
 
 LAYOUTS = sorted((Path(__file__).parent.parent / "layouts").glob("*.yaml"))
 DEFAULT = next(path for path in LAYOUTS if path.stem == "h743zi_app_bank2")
@@ -75,6 +77,18 @@ def test_the_hole_between_the_banks_of_a_small_chip_is_told() -> None:
 
     assert "bank 2, 0x08100000..0x0817FFFF; no flash from 0x08080000 to here" in texts(small)
     assert "no flash" not in draw_svg(load_layout(DEFAULT))
+
+
+def test_an_app_and_an_update_fill_their_areas(tmp_path: Path) -> None:
+    layout = material.layout()
+    update, picture = tmp_path / "u.hex", tmp_path / "map.svg"
+    write_update(update, material.update())
+    used = len(material.update())
+    command = ["layout", "show", str(layout.path), "--update", str(update), "--svg", str(picture)]
+
+    assert run(command) == 0
+    said = texts(picture.read_text())
+    assert f"{used} bytes, {100 * used / layout.staging.size:.0f} %" in said
 
 
 def crowded() -> Layout:

@@ -178,8 +178,12 @@ SCALARS = (
 )
 TREES = st.recursive(
     SCALARS,
-    lambda below: st.lists(below, max_size=3)
-    | st.dictionaries(st.sampled_from([*KEYS, *AREAS, "start", "size", "pin"]), below, max_size=4),
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*KEYS, *AREAS, "start", "size", "pin"]), below, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 """What YAML can carry, with the keys of layouts in wrong places too."""

@@ -37,6 +37,11 @@ class OptionBytes:
         """Return these options with another RDP byte."""
         return replace(self, optsr=self.optsr & ~(0xFF << _RDP_SHIFT) | byte << _RDP_SHIFT)
 
+    def with_watchdog(self, *, from_power_on: bool) -> OptionBytes:
+        """Return these options with the independent watchdog started by hardware, or not."""
+        software = 0 if from_power_on else IWDG_SOFTWARE
+        return replace(self, optsr=self.optsr & ~IWDG_SOFTWARE | software)
+
     def with_write_protection(self, bank: int, sectors: set[int]) -> OptionBytes:
         """Return these options with exactly ``sectors`` of ``bank`` (1 or 2) write-protected."""
         mask = 0xFF & ~sum(1 << sector for sector in sectors)
