@@ -13,7 +13,7 @@ from bad_layouts import BAD_LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packager.chip import KIB, Span
+from packager.chip import CHIPS, KIB, Span
 from packager.errors import LayoutError
 from packager.format import Recovery
 from packager.layout import RULES, load_layout
@@ -183,9 +183,31 @@ def _loads_or_is_a_layout_error(data: bytes) -> None:
             load_layout(path)
 
 
+@pytest.mark.parametrize(
+    ("chip", "app_ram", "expected"),
+    [
+        ("stm32h743xi", "AXI SRAM", Span(0x2400_0000, 512 * KIB)),
+        ("stm32h742xi", "AXI SRAM", Span(0x2400_0000, 384 * KIB)),
+        ("stm32h743xi", "DTCM", Span(0x2000_0000, 128 * KIB)),
+        ("stm32h742xi", "SRAM1", Span(0x3000_0000, 32 * KIB)),
+        ("stm32h743xi", "{start: 0x24010000, size: 64K}", Span(0x2401_0000, 64 * KIB)),
+    ],
+)
+def test_the_applications_ram_is_a_region_of_the_chip_or_a_part_of_one(
+    tmp_path: Path, chip: str, app_ram: str, expected: Span
+) -> None:
+    path = tmp_path / "product.yaml"
+    path.write_text(DEFAULT.replace("stm32h743xi", chip) + f"app_ram: {app_ram}\n")
+
+    assert load_layout(path).app_ram == expected
+    path.write_text(DEFAULT.replace("stm32h743xi", chip))
+    assert load_layout(path).app_ram == CHIPS[chip].ram_of(0x2400_0000).span  # type: ignore[union-attr]
+
+
 def test_the_layout_id_ignores_comments_and_host_side_settings(tmp_path: Path) -> None:
     same = tmp_path / "same.yaml"
-    same.write_text(DEFAULT.replace("supply_mv: 2700", "supply_mv: 2100  # comment"))
+    host_side = "app_ram: DTCM\nwatchdog: hardware\nsecurity_counter: 7\n"
+    same.write_text(host_side + DEFAULT.replace("supply_mv: 2700", "supply_mv: 2100  # comment"))
 
     assert load_layout(same).layout_id == load_layout(LAYOUTS / "h743zi_app_bank2.yaml").layout_id
 
