@@ -28,7 +28,7 @@ LAYOUTS = {"rom": workshop.DEFAULT, "mirror": workshop.MIRROR, "protected": "h74
 MARKED = re.compile(
     r"not tested|untested|unverified|silicon|not with the program|not under Windows"
     r"|documented answers|never reported|nothing is reported|does not publish|sibling"
-    r"|field report|Measured:|the system's half|nobody has (?:seen|tried)",
+    r"|field report|Measured:|the system's half|nobody has (?:seen|tried|run)",
     re.IGNORECASE,
 )
 """How documents and sources say that something was not seen on a chip."""

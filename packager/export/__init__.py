@@ -63,11 +63,11 @@ def _filled(template: str, layout: Layout) -> str:
         "length": str(layout.largest_image),
         "offset": f"0x{layout.app.start - BOOT_ADDRESS:08X}",
         "record": f"0x{layout.result_record:08X}",
+        "ram": f"0x{layout.app_ram.start:08X}..0x{layout.app_ram.end - 1:08X}",
+        "watchdog": _watchdog(layout),
         "header": HEADER_FILE,
         "memory": MEMORY_FILE,
         "script": SCRIPT_FILE,
-        "ram": f"0x{layout.app_ram.start:08X}..0x{layout.app_ram.end - 1:08X}",
-        "watchdog": _watchdog(layout),
         "own_dfu": _own_dfu(layout),
     }
     text = (_TEMPLATES / template).read_text(encoding="utf-8")

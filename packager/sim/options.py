@@ -37,16 +37,16 @@ class OptionBytes:
         """Return these options with another RDP byte."""
         return replace(self, optsr=self.optsr & ~(0xFF << _RDP_SHIFT) | byte << _RDP_SHIFT)
 
-    def with_watchdog(self, *, from_power_on: bool) -> OptionBytes:
-        """Return these options with the independent watchdog started by hardware, or not."""
-        software = 0 if from_power_on else IWDG_SOFTWARE
-        return replace(self, optsr=self.optsr & ~IWDG_SOFTWARE | software)
-
     def with_write_protection(self, bank: int, sectors: set[int]) -> OptionBytes:
         """Return these options with exactly ``sectors`` of ``bank`` (1 or 2) write-protected."""
         mask = 0xFF & ~sum(1 << sector for sector in sectors)
         pair = (mask, self.wpsn[1]) if bank == 1 else (self.wpsn[0], mask)
         return replace(self, wpsn=pair)
+
+    def with_watchdog(self, *, from_power_on: bool) -> OptionBytes:
+        """Return these options with the independent watchdog started by hardware, or not."""
+        software = 0 if from_power_on else IWDG_SOFTWARE
+        return replace(self, optsr=self.optsr & ~IWDG_SOFTWARE | software)
 
     def protects(self, bank: int, sector: int) -> bool:
         """Tell whether ``sector`` of bank 1 or 2 is write-protected."""
