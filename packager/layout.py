@@ -21,6 +21,8 @@ from packager.format import (
 )
 from packager.layout_file import Draft, Problem, read_layout_file
 from packager.layout_keys import SUPPLY_LEVELS
+from packager.layout_kinds import RamChoice
+from packager.vectors import STACK_ALIGNMENT, stack_ram
 
 VECTOR_ALIGNMENT = 1024
 """Bytes: 166 vectors of 4, rounded up to a power of two (ARMv7-M B1.5.3)."""
@@ -79,6 +81,10 @@ class Layout:
     rdp: int
     supply_mv: int
     result_record: int
+    app_ram: Span
+    """Where the application's linker script puts data and stack."""
+    watchdog_is_hardware: bool
+    """The option bytes of the product start the independent watchdog at power-on."""
     security_counter: int | None
     entry: Entry = Entry()
     usb: Usb = Usb()
@@ -158,6 +164,8 @@ def read_layout(path: Path) -> tuple[Layout, Draft]:
         rdp=values["rdp"],
         supply_mv=values["supply_mv"],
         result_record=values["result_record"],
+        app_ram=_app_ram(values["chip"], values["app_ram"]),
+        watchdog_is_hardware=values["watchdog"],
         security_counter=values["security_counter"],
         entry=Entry(
             pin=values["entry.pin"],
@@ -380,6 +388,36 @@ def result_record_is_in_ram_the_loader_leaves_alone(draft: Draft) -> Iterator[Pr
         )
 
 
+def _app_ram(chip: Chip, chosen: RamChoice) -> Span:
+    """Return the addresses; a name that the chip does not have gives none."""
+    named = (ram.span for ram in stack_ram(chip) if ram.name == chosen.name)
+    return Span(*chosen.addresses) if not chosen.name else next(named, Span(0, 0))
+
+
+def app_ram_is_one_ram_of_the_chip(draft: Draft) -> Iterator[Problem]:
+    """Data and stack of the application need memory that is there, without a hole in it."""
+    chip, chosen = draft.values.get("chip"), draft.values.get("app_ram")
+    if not isinstance(chip, Chip) or not isinstance(chosen, RamChoice):
+        return
+    span = _app_ram(chip, chosen)
+    if not any(ram.span.contains(*span) and span.size for ram in stack_ram(chip)):
+        place = f"'{chosen.name}'" if chosen.name else f"0x{span.start:08X}..0x{span.end - 1:08X}"
+        known = ", ".join(
+            f"{ram.name} (0x{ram.span.start:08X}..0x{ram.span.end - 1:08X})"
+            for ram in stack_ram(chip)
+        )
+        yield Problem(
+            "app_ram", f"{place} is in no RAM of {chip.name}", f"it has {known}", "choose one"
+        )
+    elif span.start % STACK_ALIGNMENT or span.size % STACK_ALIGNMENT:
+        yield Problem(
+            "app_ram",
+            f"0x{span.start:08X} to 0x{span.end:08X}",
+            f"both are multiples of {STACK_ALIGNMENT}, because the stack starts at the end",
+            "use such addresses",
+        )
+
+
 Rule = Callable[[Draft], Iterator[Problem]]
 RULES: tuple[Rule, ...] = (
     areas_are_whole_sectors,
@@ -395,5 +433,6 @@ RULES: tuple[Rule, ...] = (
     entry_and_usb_need_the_own_dfu,
     pins_are_free,
     result_record_is_in_ram_the_loader_leaves_alone,
+    app_ram_is_one_ram_of_the_chip,
 )
 """Every rule of a layout, named as the sentence it enforces."""

@@ -19,6 +19,7 @@ from packager.layout_kinds import (
     level,
     number,
     pin,
+    ram,
     switch,
     text,
 )
@@ -208,9 +209,24 @@ KEYS: dict[str, Key | Section | Named] = {
         "Where the loader tells the application what it did: 64 bytes of RAM, 32-byte aligned.",
         0x3800_0000,
     ),
+    "app_ram": Key(
+        ram(),
+        "The RAM that the exported linker script calls `RAM`: `.data`, `.bss`, heap, and the stack"
+        " down from its end. Of the DMA controllers only MDMA reaches DTCM.",
+        "AXI SRAM",
+    ),
+    "watchdog": Key(
+        choice({"software": False, "hardware": True}),
+        "What the product's option byte IWDG1_SW says: `software`, somebody starts the independent"
+        " watchdog or nobody; `hardware`, it runs from power-on. Goes into the checklist of"
+        " `factory build` and into `sim new`. The loader feeds a running one in any case.",
+        "software",
+    ),
     "security_counter": Key(
         number(0, 0xFFFF_FFFF, "a number of 32 bits"),
-        "The counter `pack` uses when its command line names none.",
+        "The counter `pack` and `factory build` use when their command line names none; without"
+        " both they refuse. Raise it with the release after which older ones must not come back: a"
+        " device never again installs what has a lower one.",
         None,
     ),
 }

@@ -63,6 +63,8 @@ def _filled(template: str, layout: Layout) -> str:
         "length": str(layout.largest_image),
         "offset": f"0x{layout.app.start - BOOT_ADDRESS:08X}",
         "record": f"0x{layout.result_record:08X}",
+        "ram": f"0x{layout.app_ram.start:08X}..0x{layout.app_ram.end - 1:08X}",
+        "watchdog": _watchdog(layout),
         "header": HEADER_FILE,
         "memory": MEMORY_FILE,
         "script": SCRIPT_FILE,
@@ -90,6 +92,18 @@ def _own_dfu(layout: Layout) -> str:
             "the loader waits for an update.",
         ]
     return "\n".join([*lines, ""])
+
+
+def _watchdog(layout: Layout) -> str:
+    """Say in what state an application finds the independent watchdog."""
+    if layout.entry.watchdog_resets:
+        return "running, started by the loader"
+    if layout.watchdog_is_hardware:
+        return (
+            "running since power-on (`watchdog: hardware`): feed it within 0.5 s"
+            " (`IWDG1->KR = 0xAAAA`) or give it more time, before clocks are set up"
+        )
+    return "off (`watchdog: software`), unless production set IWDG1_SW=0"
 
 
 FILES: dict[str, Callable[[Layout], str]] = {
