@@ -7,6 +7,7 @@
 #include "machine.h"
 #include "mem.h"
 #include "monocypher.h"
+#include "unproven.h"
 
 #define BLOCK_SIZE 1024u
 #define FIRST_CODE 8u // behind initial stack pointer and reset vector
@@ -30,8 +31,8 @@ app_vectors_plausible(const uint32_t vectors[2], uint32_t image_size)
            code - info_block.app.start <= image_size - 2;
 }
 
-NODISCARD static int
-flash_vectors(uint32_t vectors[2], uint32_t image_size)
+int
+app_read_vectors(uint32_t vectors[2], uint32_t image_size)
 {
     if (flash_read(vectors, info_block.app.start, 8) < 0) {
         return -1;
@@ -121,52 +122,30 @@ checked(const struct mark_record *record, enum boot_check how)
     return valid_unless(info_block.boot_check | how);
 }
 
-// A board flashed by a debugger has no record; only a development loader
-// starts what it finds there.
-static uint32_t
-unmarked_app(const struct mark_record *record)
-{
-    uint32_t vectors[2];
-    if (record->state != STATE_NONE || !(info_block.flags & INFO_FLAG_DEV) ||
-        flash_vectors(vectors, info_block.app.size)) {
-        return APP_INVALID;
-    }
-    return APP_VALID;
-}
-
 uint32_t
 app_check(const struct mark_record *record, enum boot_check how)
 {
     uint32_t vectors[2];
-    if (record->state != STATE_INSTALLED) {
-        return unmarked_app(record);
-    }
-    if (record->image_size > info_block.app.size - CARRY_SIZE ||
-        flash_vectors(vectors, record->image_size)) {
+    if (record->state != STATE_INSTALLED ||
+        record->image_size > info_block.app.size - CARRY_SIZE ||
+        app_read_vectors(vectors, record->image_size)) {
         return APP_INVALID;
     }
     return checked(record, how);
-}
-
-static int
-record_allows(const struct mark_record *record)
-{
-    return record->state == STATE_INSTALLED ||
-           (record->state == STATE_NONE && (info_block.flags & INFO_FLAG_DEV));
 }
 
 void
 app_start(const struct mark_record *record, uint32_t verdict)
 {
     uint32_t vectors[2];
-    if (verdict != APP_VALID || !record_allows(record)) {
+    if (verdict != APP_VALID || !unproven_allows(record)) {
         machine_panic();
     }
-    if (flash_vectors(vectors, info_block.app.size)) {
+    if (app_read_vectors(vectors, info_block.app.size)) {
         machine_panic();
     }
     ASK_AGAIN();
-    if (verdict != APP_VALID || !record_allows(record)) {
+    if (verdict != APP_VALID || !unproven_allows(record)) {
         machine_panic();
     }
     machine_start(info_block.app.start, vectors[0], vectors[1]);

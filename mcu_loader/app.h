@@ -13,7 +13,11 @@
 // Thumb. Vectors as they lie at the start of an image.
 int app_vectors_plausible(const uint32_t vectors[2], uint32_t image_size);
 
-// APP_VALID or anything else.
+// The two words an image begins with, from flash: 0 if they are plausible.
+NODISCARD int app_read_vectors(uint32_t vectors[2], uint32_t image_size);
+
+// APP_VALID, if the record says that it was installed and the image in flash
+// is the one it names; or anything else.
 uint32_t app_check(const struct mark_record *record, enum boot_check how);
 
 // CRC-32 of the image in flash, 0 if it cannot be read.

@@ -12,11 +12,13 @@
 #include "dfuse.h"
 #include "h743.h"
 #include "machine.h"
+#include "pin.h"
 #include "staging.h"
 #include "usb_device.h"
 
 #define SYSTEM_VECTORS 16
 #define TICK 63999u // 1 ms at 64 MHz
+#define BLINK 0x00ffffffu // 0.26 s, the longest
 #define TICK_PASSED (1u << 16)
 #define CORE_CLOCK 5u // SysTick on, without its interrupt
 #define MPU_KEYS_REGION (1u << 4 | 6u) // behind those of machine_h743.c
@@ -152,11 +154,25 @@ serve(void)
 }
 
 static void
-serve_for(uint32_t milliseconds)
+start_ticking(uint32_t reload)
 {
-    SYST_RVR = TICK;
+    SYST_RVR = reload;
     SYST_CVR = 0;
     SYST_CSR = CORE_CLOCK;
+}
+
+static void
+blink(void)
+{
+    if (info.indicator_pin != PIN_NONE && SYST_CSR & TICK_PASSED) {
+        pin_toggle(pin_of(info.indicator_pin));
+    }
+}
+
+static void
+serve_for(uint32_t milliseconds)
+{
+    start_ticking(TICK);
     while (milliseconds) {
         serve();
         if (SYST_CSR & TICK_PASSED) {
@@ -176,8 +192,10 @@ door_main(void)
     while (usb_open()) {
         feed_watchdog();
     }
+    start_ticking(BLINK);
     while (dfuse_is_leaving() != YES) {
         serve();
+        blink();
     }
     serve_for(LEAVE_MS);
     usb_close();

@@ -1,16 +1,22 @@
 // door_rom.c
 //
-// No door of our own: the ROM bootloader, where the layout asks for it and the
-// chip is not protected; otherwise sleep. Promises: nobody can ask for it, and
-// the application is started as it always was.
+// The ROM bootloader, where the chip is not protected; otherwise sleep.
+// Promises: only the application can ask for it, and its request counts once.
 
 #include "door.h"
 #include "machine.h"
+#include "mailbox.h"
 
 uint32_t
 door_wanted(void)
 {
-    return NO;
+    uint32_t wanted = NO;
+    if (machine_is_unprotected()) {
+        mailbox_open();
+        wanted = mailbox_take_request();
+        mailbox_close();
+    }
+    return wanted;
 }
 
 void
@@ -21,7 +27,7 @@ door_before_app(void)
 void
 door_stay(void)
 {
-    if (info_block.recovery == RECOVERY_ROM && machine_is_unprotected()) {
+    if (machine_is_unprotected()) {
         machine_enter_rom();
     }
     machine_park();

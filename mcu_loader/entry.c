@@ -9,18 +9,15 @@
 
 #include "door.h"
 #include "door_dfu.h"
-#include "h743.h"
+#include "mailbox.h"
+#include "pin.h"
 
 // Set by the linker script.
 extern uint32_t door_load[], door_start[], door_end[];
 
-#define REQUEST RTC_BACKUP(30)
-#define HEALTH RTC_BACKUP(31)
 #define HEALTH_MAGIC_MASK 0xffff0000u
 #define HEALTH_MOST 0xffu
 
-#define RTC_CLOCK (1u << 16)
-#define BACKUP_POLLS 0x1000u
 #define HELD_POLLS 0x2000u // about a millisecond
 #define PULL_UP 1u
 #define PULL_DOWN 2u
@@ -34,26 +31,11 @@ extern uint32_t door_load[], door_start[], door_end[];
 
 static uint32_t failures; // since the application was last alive
 
-static void
-open_backup(void)
-{
-    RCC_APB4ENR |= RTC_CLOCK;
-    PWR_CR1 |= PWR_CR1_DBP;
-    for (uint32_t i = 0; i < BACKUP_POLLS && !(PWR_CR1 & PWR_CR1_DBP); i++) {
-    }
-}
-
-static void
-close_backup(void)
-{
-    PWR_CR1 &= ~PWR_CR1_DBP;
-}
-
 // YES while the application started last has not said that it is alive.
 static uint32_t
 read_health(uint32_t *count)
 {
-    const uint32_t health = HEALTH;
+    const uint32_t health = MAILBOX_HEALTH;
     *count = health >> 8 & 0xffu;
     return (health & HEALTH_MAGIC_MASK) == HEALTH_MAGIC &&
                    (health & 0xffu) == (~*count & 0xffu)
@@ -88,45 +70,38 @@ is_asked_by_resets(void)
 static uint32_t
 is_pin_held(void)
 {
-    const uint32_t pin = info_block.entry_pin;
-    if (pin == ENTRY_PIN_NONE) {
+    if (info_block.entry_pin == PIN_NONE) {
         return NO;
     }
-    const uint32_t port = pin >> 8 & 0xfu;
-    const uint32_t number = pin & 0xfu;
-    const uint32_t held = pin >> 16 & 1u;
-    const uint32_t field = 3u << 2 * number;
-    const uint32_t pull = (held ? PULL_DOWN : PULL_UP) << 2 * number;
-    const uint32_t gpio = GPIO(port);
+    const struct pin pin = pin_of(info_block.entry_pin);
+    const uint32_t gpio = GPIO(pin.port);
+    const uint32_t field = 3u << 2 * pin.number;
+    const uint32_t pull = (pin.active ? PULL_DOWN : PULL_UP) << 2 * pin.number;
 
-    RCC_AHB4ENR |= 1u << port;
-    (void)RCC_AHB4ENR; // RM0433 8.5.10: two cycles until the clock runs
+    pin_clock(pin);
     REG(gpio + GPIO_PUPDR) = (REG(gpio + GPIO_PUPDR) & ~field) | pull;
-    REG(gpio + GPIO_MODER) &= ~field;
+    pin_mode(pin, 0);
     uint32_t poll = 0;
     while (poll < HELD_POLLS &&
-           (REG(gpio + GPIO_IDR) >> number & 1u) == held) {
+           (REG(gpio + GPIO_IDR) >> pin.number & 1u) == pin.active) {
         poll++;
     }
-    RCC_AHB4RSTR |= 1u << port;
-    RCC_AHB4RSTR &= ~(1u << port);
-    RCC_AHB4ENR &= ~(1u << port);
+    pin_close(pin);
     return poll == HELD_POLLS ? YES : NO;
 }
 
 uint32_t
 door_wanted(void)
 {
-    open_backup();
+    mailbox_open();
     uint32_t wanted = is_asked_by_resets();
-    if (REQUEST == MAILBOX_ENTER_DFU) {
-        REQUEST = 0;
+    if (mailbox_take_request() == YES) {
         wanted = YES;
     }
     if (is_pin_held() == YES) {
         wanted = YES;
     }
-    close_backup();
+    mailbox_close();
     return wanted;
 }
 
@@ -145,9 +120,9 @@ start_watchdog(void)
 void
 door_before_app(void)
 {
-    open_backup();
-    HEALTH = HEALTH_MAGIC | failures << 8 | (~failures & 0xffu);
-    close_backup();
+    mailbox_open();
+    MAILBOX_HEALTH = HEALTH_MAGIC | failures << 8 | (~failures & 0xffu);
+    mailbox_close();
     RCC_RSR = RSR_RMVF; // so that the next start sees its own cause only
     if (info_block.watchdog_resets) {
         start_watchdog();
@@ -157,9 +132,9 @@ door_before_app(void)
 void
 door_stay(void)
 {
-    open_backup();
-    HEALTH = 0; // whatever comes by the door gets all its chances
-    close_backup();
+    mailbox_open();
+    MAILBOX_HEALTH = 0; // whatever comes by the door gets all its chances
+    mailbox_close();
     RCC_RSR = RSR_RMVF;
     MPU_CTRL = 0; // which guards ITCM against writes
     barrier();

@@ -34,7 +34,7 @@
 #define RESULT_SIZE 64u
 #define FLAG_ALLOW_DOWNGRADE 1u
 #define INFO_FLAG_DEV 1u
-#define ENTRY_PIN_NONE 4294967295u
+#define PIN_NONE 4294967295u
 #define ENTRY_DOUBLE_RESET 1u
 #define MAILBOX_ENTER_DFU 1145460017u
 #define HEALTH_MAGIC 2703097856u
@@ -238,7 +238,9 @@ struct info_block {
     uint32_t option_bytes_alt;
     uint8_t usb_manufacturer[32];
     uint8_t usb_product[32];
-    uint8_t reserved[200];
+    uint32_t indicator_pin;
+    uint32_t mailbox;
+    uint8_t reserved[192];
     uint32_t crc;
 };
 
@@ -412,7 +414,11 @@ _Static_assert(offsetof(struct info_block, usb_manufacturer) == 244,
                "info_block.usb_manufacturer");
 _Static_assert(offsetof(struct info_block, usb_product) == 276,
                "info_block.usb_product");
-_Static_assert(offsetof(struct info_block, reserved) == 308,
+_Static_assert(offsetof(struct info_block, indicator_pin) == 308,
+               "info_block.indicator_pin");
+_Static_assert(offsetof(struct info_block, mailbox) == 312,
+               "info_block.mailbox");
+_Static_assert(offsetof(struct info_block, reserved) == 316,
                "info_block.reserved");
 _Static_assert(offsetof(struct info_block, crc) == 508,
                "info_block.crc");

@@ -3,7 +3,8 @@
 // The registers of the STM32H743 and its Cortex-M7 that the loader touches.
 // Numbers from RM0433 and the Armv7-M manual. Included by the files that are
 // the chip (startup.c, flash_h743.c, machine_h743.c; with a door of its own
-// also entry.c, door_dfu.c, otg_fs.c, staging_h743.c) and by nobody else.
+// also door_dfu.c, otg_fs.c, staging_h743.c), through pin.h and mailbox.h by
+// door_rom.c, entry.c and indicator_pin.c, and by nobody else.
 
 #ifndef SPLITFLASH_H743_H
 #define SPLITFLASH_H743_H
@@ -95,14 +96,13 @@
 #define IWDG_UNLOCK 0x5555u
 #define IWDG_START 0xccccu
 
-// Backup registers keep their content through every reset but that of power.
-#define RTC_BACKUP(n) REG(0x58004050u + 4u * (n))
-
 #define GPIO(port) (0x58020000u + 0x400u * (port))
 #define GPIO_MODER 0x00u
 #define GPIO_OSPEEDR 0x08u
 #define GPIO_PUPDR 0x0cu
 #define GPIO_IDR 0x10u
+#define GPIO_ODR 0x14u
+#define GPIO_BSRR 0x18u
 #define GPIO_AFRH 0x24u
 
 // Cortex-M7.

@@ -9,6 +9,7 @@
 
 #include "flash.h"
 #include "h743.h"
+#include "indicator.h"
 #include "mem.h"
 
 #define READY_POLLS 0x00010000u
@@ -205,6 +206,7 @@ static void
 close_everything(void)
 {
     machine_feed_watchdog();
+    indicator_close();
     flash_close();
     MPU_CTRL = 0;
     barrier();
@@ -271,7 +273,8 @@ machine_enter_rom(void)
     wipe_and_go(REG(ROM_VECTORS), REG(ROM_VECTORS + 4));
 }
 
-// SysTick wakes the core without being taken, just to feed a running watchdog.
+// SysTick wakes the core without being taken, to feed a running watchdog and to
+// let the light blink.
 NORETURN static void
 sleep_for_ever(void)
 {
@@ -281,6 +284,7 @@ sleep_for_ever(void)
     SYST_CSR = 7;
     for (;;) {
         machine_feed_watchdog();
+        indicator_toggle();
         __asm__ volatile("wfi" ::: "memory");
         SCB_ICSR = ICSR_PENDSTCLR;
     }

@@ -9,16 +9,18 @@
 #include "decide.h"
 #include "door.h"
 #include "flash.h"
+#include "indicator.h"
 #include "install.h"
 #include "machine.h"
 #include "mark.h"
 #include "mem.h"
+#include "unproven.h"
 #include "update.h"
 
 #define LOOKS_WHILE_INSTALLING 3u
 
 static struct marks marks;
-static struct update update;
+NOINIT static struct update update; // update_look() clears it
 
 NORETURN void loader_main(void);
 
@@ -75,7 +77,9 @@ look_at_app(const struct facts *facts)
                    ? app_check(&marks.newest, BOOT_CHECK_DIGEST)
                    : APP_INVALID;
     }
-    return app_check(&marks.newest, (enum boot_check)info_block.boot_check);
+    const uint32_t verdict =
+        app_check(&marks.newest, (enum boot_check)info_block.boot_check);
+    return unproven_app(&marks.newest, verdict);
 }
 
 static void
@@ -139,10 +143,12 @@ loader_main(void)
         }
     }
     if (verdict == CLEAR) {
-        action = ACTION_REFUSED;
         if (facts.staged == STAGED_AUTHENTIC) {
             action = ACTION_ALREADY_INSTALLED;
             reason = REASON_ALREADY_INSTALLED;
+        } else {
+            action = ACTION_REFUSED;
+            indicator_refused();
         }
         marks_refuse(&marks, reason, &update.message.header);
         install_clear_staging();

@@ -8,6 +8,7 @@
 #include "crypto/hkdf.h"
 #include "crypto/x25519.h"
 #include "flash.h"
+#include "indicator.h"
 #include "machine.h"
 #include "mem.h"
 #include "monocypher.h"
@@ -415,6 +416,7 @@ update_look(struct update *update, const struct mark_record *newest,
         return STAGED_REFUSED;
     }
     prepare(update);
+    indicator_busy();
     *reason = check_payload(update);
     return *reason == REASON_NONE ? STAGED_AUTHENTIC : STAGED_REFUSED;
 }

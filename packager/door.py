@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from packager.format import ENTRY_DOUBLE_RESET, ENTRY_PIN_NONE, Recovery
-from packager.layout import Entry, Layout
+from packager.format import ENTRY_DOUBLE_RESET, PIN_NONE, Recovery
+from packager.layout import Layout
 
 
 def door_fields(layout: Layout) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def door_fields(layout: Layout) -> dict[str, Any]:
         return {}
     entry, usb = layout.entry, layout.usb
     return {
-        "entry_pin": _entry_pin(entry),
+        "entry_pin": pin_word(entry.pin, active_high=entry.pin_is_high),
         "entry_flags": ENTRY_DOUBLE_RESET if entry.double_reset else 0,
         "watchdog_resets": entry.watchdog_resets,
         "usb_vid": usb.vid,
@@ -25,8 +25,14 @@ def door_fields(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _entry_pin(entry: Entry) -> int:
-    if entry.pin is None:
-        return ENTRY_PIN_NONE
-    port, number = entry.pin
-    return int(entry.pin_is_high) << 16 | (ord(port) - ord("A")) << 8 | number
+def pin_word(pin: tuple[str, int] | None, *, active_high: bool) -> int:
+    """Return a pin as the info block has it: number, port << 8 (0 is A), active high << 16."""
+    if pin is None:
+        return PIN_NONE
+    port, number = pin
+    return int(active_high) << 16 | (ord(port) - ord("A")) << 8 | number
+
+
+def indicator_word(layout: Layout) -> int:
+    """Return the pin of the light as the info block has it."""
+    return pin_word(layout.indicator.pin, active_high=layout.indicator.pin_is_high)

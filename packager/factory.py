@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from packager import crypto
-from packager.door import door_fields
+from packager.door import door_fields, indicator_word
 from packager.errors import FormatError, RefusedError
 from packager.files import SECRET_MODE, write_atomic
 from packager.format import DIGEST_SIZE, pad_to_flash_word
@@ -117,6 +117,8 @@ def check_loader(loader: LoaderFile, layout: Layout) -> None:
         ("recovery", info.recovery, layout.recovery),
         ("supply threshold", info.supply_level, layout.supply_level),
         ("result_record", info.result_record, layout.result_record),
+        ("indicator", info.indicator_pin, indicator_word(layout)),
+        ("mailbox", info.mailbox, layout.mailbox_address),
         *((name, getattr(info, name), value) for name, value in door_fields(layout).items()),
     ]
     for name, found, wanted in expectations:

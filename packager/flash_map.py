@@ -8,6 +8,8 @@ from packager.chip import KIB, SECTOR_SIZE
 from packager.layout import Layout
 
 BAR_WIDTH = 32
+NAME_WIDTH = 10
+"""Characters of the column of names, unless one is longer."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,20 @@ def draw(layout: Layout, filled: dict[str, int] | None = None) -> str:
     filled = filled or {}
     total = layout.chip.flash_kib * KIB
     lines = [f"{layout.chip.name}, {layout.product_name} ({layout.product_id})"]
-    bank = 0
-    for row in rows(layout):
+    bank, found = 0, rows(layout)
+    width = max(NAME_WIDTH, *(len(row.name) for row in found))
+    for row in found:
         if row.bank != bank:
             bank = row.bank
             lines.append(f"bank {bank}")
-        lines.append(_line(row, total, filled.get(row.name)))
+        lines.append(_line(row, total, filled.get(row.name), width))
     return "\n".join(lines)
 
 
-def _line(row: Row, total: int, used: int | None) -> str:
+def _line(row: Row, total: int, used: int | None, width: int) -> str:
     sectors = row.size // SECTOR_SIZE
     text = (
-        f"  0x{row.start:08X}  {row.name:<10} {sectors} x 128 KiB = {row.size // KIB:>4} KiB"
+        f"  0x{row.start:08X}  {row.name:<{width}} {sectors} x 128 KiB = {row.size // KIB:>4} KiB"
         f"  {100 * row.size / total:5.1f} %"
     )
     if used is None:

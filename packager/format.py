@@ -61,14 +61,14 @@ WRAP_DOMAIN = b"splitflash update v1 key wrap"
 
 FLAG_ALLOW_DOWNGRADE = 1
 """``flags`` bit 0: at an equal security counter a lower version may be installed."""
-ENTRY_PIN_NONE = 0xFFFF_FFFF
-"""Info block ``entry_pin`` where no pin asks for the loader's DFU."""
+PIN_NONE = 0xFFFF_FFFF
+"""Info block ``entry_pin`` or ``indicator_pin`` where there is none."""
 ENTRY_DOUBLE_RESET = 1
 """Info block ``entry_flags`` bit 0: two resets by the pin in a row ask for it."""
 MAILBOX_ENTER_DFU = 0x4446_5531
-"""In backup register 30: the application asks for the loader's DFU."""
+"""In the first register of the mailbox: the application asks for DfuSe."""
 HEALTH_MAGIC = 0xA11E_0000
-"""Upper half of backup register 31 while the application has not said that it is alive."""
+"""Upper half of the second register while the application has not said that it is alive."""
 
 INFO_FLAG_DEV = 1
 """Info block ``flags`` bit 0: development loader, boots an app that has no record."""

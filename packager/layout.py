@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packager.chip import BOOT_ADDRESS, KIB, SECTOR_SIZE, Chip, Span
+from packager.chip import BOOT_ADDRESS, KIB, RTC_BACKUP, SECTOR_SIZE, Chip, Span
 from packager.format import (
     HEADER_SIZE,
     RESULT_SIZE,
@@ -21,6 +21,8 @@ from packager.format import (
 )
 from packager.layout_file import Draft, Problem, read_layout_file
 from packager.layout_keys import SUPPLY_LEVELS
+from packager.layout_kinds import RamChoice
+from packager.vectors import STACK_ALIGNMENT, stack_ram
 
 VECTOR_ALIGNMENT = 1024
 """Bytes: 166 vectors of 4, rounded up to a power of two (ARMv7-M B1.5.3)."""
@@ -38,6 +40,16 @@ class Entry:
     pin_is_high: bool = False
     double_reset: bool = False
     watchdog_resets: int = 0
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """The light that says what the loader does."""
+
+    pin: tuple[str, int] | None = None
+    """Port letter and number."""
+    pin_is_high: bool = True
+    """The level that lights it."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +81,16 @@ class Layout:
     rdp: int
     supply_mv: int
     result_record: int
+    app_ram: Span
+    """Where the application's linker script puts data and stack."""
+    watchdog_is_hardware: bool
+    """The option bytes of the product start the independent watchdog at power-on."""
     security_counter: int | None
     entry: Entry = Entry()
     usb: Usb = Usb()
+    indicator: Indicator = Indicator()
+    mailbox: int = 30
+    """First of the two backup registers in which the application asks for DfuSe."""
 
     @property
     def areas(self) -> dict[str, Span]:
@@ -88,6 +107,11 @@ class Layout:
     def supply_level(self) -> int:
         """PWR_CR1.PLS value of the supply threshold."""
         return SUPPLY_LEVELS[self.supply_mv]
+
+    @property
+    def mailbox_address(self) -> int:
+        """Address of the first register of the mailbox; the second lies behind it."""
+        return RTC_BACKUP + 4 * self.mailbox
 
     @property
     def product_id_field(self) -> bytes:
@@ -140,6 +164,8 @@ def read_layout(path: Path) -> tuple[Layout, Draft]:
         rdp=values["rdp"],
         supply_mv=values["supply_mv"],
         result_record=values["result_record"],
+        app_ram=_app_ram(values["chip"], values["app_ram"]),
+        watchdog_is_hardware=values["watchdog"],
         security_counter=values["security_counter"],
         entry=Entry(
             pin=values["entry.pin"],
@@ -147,6 +173,11 @@ def read_layout(path: Path) -> tuple[Layout, Draft]:
             double_reset=values["entry.double_reset"],
             watchdog_resets=values["entry.watchdog_resets"],
         ),
+        indicator=Indicator(
+            pin=values["indicator.pin"],
+            pin_is_high=values["indicator.pin_level"],
+        ),
+        mailbox=values["mailbox"],
         usb=Usb(
             vid=values["usb.vid"],
             pid=values["usb.pid"],
@@ -310,23 +341,27 @@ def entry_and_usb_need_the_own_dfu(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def entry_pin_is_free(draft: Draft) -> Iterator[Problem]:
-    """USB and the debugger hold these pins themselves."""
-    pin = draft.values.get("entry.pin")
-    if pin in _TAKEN_PINS:
-        yield Problem(
-            "entry.pin",
-            f"P{pin[0]}{pin[1]} is {_TAKEN_PINS[pin]}",
-            "expected a pin that nothing else drives at reset",
-            "use another",
-        )
-    if "entry.pin_level" in draft.places and "entry.pin" not in draft.places:
-        yield Problem(
-            "entry.pin_level",
-            "written without 'pin'",
-            "which pin has it",
-            "add 'pin:' or remove it",
-        )
+def pins_are_free(draft: Draft) -> Iterator[Problem]:
+    """USB and the debugger hold these pins themselves, and a pin has one meaning."""
+    taken = dict(_TAKEN_PINS)
+    for section, meaning in (("entry", "the pin of 'entry'"), ("indicator", "the light")):
+        pin = draft.values.get(f"{section}.pin")
+        if pin in taken:
+            yield Problem(
+                f"{section}.pin",
+                f"P{pin[0]}{pin[1]} is {taken[pin]}",
+                "expected a pin that nothing else drives at reset",
+                "use another",
+            )
+        elif pin:
+            taken[pin] = meaning
+        if f"{section}.pin_level" in draft.places and f"{section}.pin" not in draft.places:
+            yield Problem(
+                f"{section}.pin_level",
+                "written without 'pin'",
+                "which pin has it",
+                "add 'pin:' or remove it",
+            )
 
 
 _TAKEN_PINS = {
@@ -353,6 +388,36 @@ def result_record_is_in_ram_the_loader_leaves_alone(draft: Draft) -> Iterator[Pr
         )
 
 
+def _app_ram(chip: Chip, chosen: RamChoice) -> Span:
+    """Return the addresses; a name that the chip does not have gives none."""
+    named = (ram.span for ram in stack_ram(chip) if ram.name == chosen.name)
+    return Span(*chosen.addresses) if not chosen.name else next(named, Span(0, 0))
+
+
+def app_ram_is_one_ram_of_the_chip(draft: Draft) -> Iterator[Problem]:
+    """Data and stack of the application need memory that is there, without a hole in it."""
+    chip, chosen = draft.values.get("chip"), draft.values.get("app_ram")
+    if not isinstance(chip, Chip) or not isinstance(chosen, RamChoice):
+        return
+    span = _app_ram(chip, chosen)
+    if not any(ram.span.contains(*span) and span.size for ram in stack_ram(chip)):
+        place = f"'{chosen.name}'" if chosen.name else f"0x{span.start:08X}..0x{span.end - 1:08X}"
+        known = ", ".join(
+            f"{ram.name} (0x{ram.span.start:08X}..0x{ram.span.end - 1:08X})"
+            for ram in stack_ram(chip)
+        )
+        yield Problem(
+            "app_ram", f"{place} is in no RAM of {chip.name}", f"it has {known}", "choose one"
+        )
+    elif span.start % STACK_ALIGNMENT or span.size % STACK_ALIGNMENT:
+        yield Problem(
+            "app_ram",
+            f"0x{span.start:08X} to 0x{span.end:08X}",
+            f"both are multiples of {STACK_ALIGNMENT}, because the stack starts at the end",
+            "use such addresses",
+        )
+
+
 Rule = Callable[[Draft], Iterator[Problem]]
 RULES: tuple[Rule, ...] = (
     areas_are_whole_sectors,
@@ -366,7 +431,8 @@ RULES: tuple[Rule, ...] = (
     recovery_works_at_this_rdp,
     own_dfu_opens_without_the_application,
     entry_and_usb_need_the_own_dfu,
-    entry_pin_is_free,
+    pins_are_free,
     result_record_is_in_ram_the_loader_leaves_alone,
+    app_ram_is_one_ram_of_the_chip,
 )
 """Every rule of a layout, named as the sentence it enforces."""

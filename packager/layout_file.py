@@ -7,6 +7,7 @@ ruamel, so ``no`` is a string, octals need ``0o``, and a duplicate key is an err
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 
 from packager.chip import KIB
 from packager.errors import LayoutError
@@ -121,13 +122,15 @@ def _read_text(path: Path) -> str:
 def _load_yaml(draft: Draft, source: str) -> CommentedMap:
     path = draft.path
     try:
-        root = YAML(typ="rt", pure=True).load(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # legal, and nothing to tell
+            root = YAML(typ="rt", pure=True).load(source)
     except DuplicateKeyError as error:
         raise _yaml_error(draft, error, "duplicate key", "give every key once") from error
     except MarkedYAMLError as error:
         raise _yaml_error(draft, error, "not YAML", "correct the syntax") from error
     # ruamel lets ValueError & co. through for odd scalars (dates, huge numbers, control bytes).
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (YAMLError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LayoutError(str(path), f"not YAML ({reason})", "a layout file", "check it") from error
     except (AttributeError, KeyError, IndexError, AssertionError, NotImplementedError) as error:

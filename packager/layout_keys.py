@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from packager.chip import RTC_BACKUP_COUNT
 from packager.format import BootCheck, Recovery
 from packager.layout_kinds import (
     Kind,
@@ -18,6 +19,7 @@ from packager.layout_kinds import (
     level,
     number,
     pin,
+    ram,
     switch,
     text,
 )
@@ -176,6 +178,22 @@ KEYS: dict[str, Key | Section | Named] = {
         },
         "With `recovery: dfu`: how the loader shows itself on USB.",
     ),
+    "indicator": Section(
+        {
+            "pin": Key(pin(), "The pin that the light is on.", None),
+            "pin_level": Key(choice({"low": False, "high": True}), "Lights it.", "high"),
+        },
+        "A light that says what the loader does: steady while it checks and installs an update,"
+        " three blinks when it refused one, blinking twice a second while it waits. Dark while"
+        " the ROM bootloader waits.",
+    ),
+    "mailbox": Key(
+        number(0, RTC_BACKUP_COUNT - 2, "a number from 0 to 30"),
+        "The first of two backup registers of the RTC (30: RTC_BKP30R and RTC_BKP31R) by which"
+        " the application asks for DfuSe and says that it is alive; they are no use for anything"
+        " else.",
+        30,
+    ),
     "rdp": Key(
         number(0, 2, "a read-out protection level: 0, 1 or 2"),
         "The read-out protection the product ships with; no tool of ours changes it.",
@@ -191,9 +209,24 @@ KEYS: dict[str, Key | Section | Named] = {
         "Where the loader tells the application what it did: 64 bytes of RAM, 32-byte aligned.",
         0x3800_0000,
     ),
+    "app_ram": Key(
+        ram(),
+        "The RAM that the exported linker script calls `RAM`: `.data`, `.bss`, heap, and the stack"
+        " down from its end. Of the DMA controllers only MDMA reaches DTCM.",
+        "AXI SRAM",
+    ),
+    "watchdog": Key(
+        choice({"software": False, "hardware": True}),
+        "What the product's option byte IWDG1_SW says: `software`, somebody starts the independent"
+        " watchdog or nobody; `hardware`, it runs from power-on. Goes into the checklist of"
+        " `factory build` and into `sim new`. The loader feeds a running one in any case.",
+        "software",
+    ),
     "security_counter": Key(
         number(0, 0xFFFF_FFFF, "a number of 32 bits"),
-        "The counter `pack` uses when its command line names none.",
+        "The counter `pack` and `factory build` use when their command line names none; without"
+        " both they refuse. Raise it with the release after which older ones must not come back: a"
+        " device never again installs what has a lower one.",
         None,
     ),
 }

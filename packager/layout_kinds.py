@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from packager.chip import CHIPS, KIB, UNSUPPORTED, Span
+from packager.vectors import STACK_RAM
 
 Schema = dict[str, Any]
 """A JSON Schema (draft 7), as JSON has it."""
@@ -18,6 +20,10 @@ Schema = dict[str, Any]
 _SIZE = r"(?:0*([1-9]\d{0,5}) ?K|0*([1-9]\d{0,2}) ?M)(?:iB)?"
 """More than nothing, and less than 1 GiB."""
 _LARGEST = 0xFFFF_FFFF
+_MANY = 40
+"""Items of a list that are looked at for a message of 40 characters."""
+_PART = r"(?:stm32|nucleo-?)?(?P<family>h7[0-9ab][0-9])(?:[a-z](?P<size>[a-z])?[a-z0-9]*)?"
+"""A part as it is ordered (stm32h743zit6) or sits on a board (nucleo-h743zi2), in lower case."""
 _PIN = r"P([A-J]([0-9]|1[0-5])|K[0-7])"
 
 
@@ -134,6 +140,32 @@ def area() -> Kind:
     return Kind(_area, "exactly start and size", schema)
 
 
+class RamChoice(NamedTuple):
+    """RAM as a layout names it: a region of the chip, or addresses of one's own."""
+
+    name: str = ""
+    addresses: tuple[int, int] = (0, 0)
+    """Start and size in bytes, where there is no name."""
+
+
+def ram() -> Kind:
+    """Return the kind of RAM: the name of a region, or ``{start: address, size: bytes}``."""
+    names = ", ".join(STACK_RAM)
+    wanted = f"a RAM of the chip ({names}) or start and size"
+
+    def read(value: Any) -> RamChoice:
+        if isinstance(value, Mapping):
+            span = _span(value, "0x24000000", "say how much of it the application has")
+            return RamChoice(addresses=(span.start, span.size))
+        if not isinstance(value, str) or value not in STACK_RAM:
+            do = did_you_mean(str(value).upper(), STACK_RAM) or "choose one"
+            raise Unfit(f"found {shown(value)}", f"expected {wanted}", do)
+        return RamChoice(value)
+
+    named: Schema = {"type": "string", "enum": list(STACK_RAM)}
+    return Kind(read, wanted, {"anyOf": [named, area().schema]})
+
+
 def shown(value: Any) -> str:
     """Return a value as YAML has it, in at most 40 characters."""
     match value:
@@ -146,11 +178,23 @@ def shown(value: Any) -> str:
         case str():
             written = f"'{value}'"
         case Mapping():
-            written = "{" + ", ".join(str(name) for name in value) + "}"
+            written = "{" + ", ".join(str(name) for name in islice(value, _MANY)) + "}"
+        case list():
+            written = "[" + ", ".join(_flat(item) for item in value[:_MANY]) + "]"
         case _:
             written = str(value)
     written = "".join(c if c.isprintable() else " " for c in written)
     return written if len(written) <= 40 else written[:37] + "..."
+
+
+def _flat(value: Any) -> str:
+    """Return an item of a list; aliases can make what is inside of it endless."""
+    match value:
+        case Mapping():
+            return "{...}"
+        case list() | tuple():
+            return "[...]"
+    return shown(value) if isinstance(value, str) else str(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -168,12 +212,23 @@ def _is_integer(value: Any) -> bool:
 def _chip(value: Any) -> Any:
     if isinstance(value, str) and value in CHIPS:
         return CHIPS[value]
-    # Parts are ordered with a package letter (stm32h743zit6), and written in capitals.
-    name = str(value).lower()
-    part = re.fullmatch(r"(stm32h7\d\d)[a-z]([a-z])[a-z0-9]*", name, re.ASCII)
-    name = f"{part[1]}x{part[2]}" if part else name
-    if name in UNSUPPORTED:
-        raise Unfit(f"'{value}' cannot be used", UNSUPPORTED[name], "use a larger part")
+    part = re.fullmatch(_PART, str(value).lower(), re.ASCII)
+    if part is None:
+        do = did_you_mean(str(value).lower(), CHIPS) or "name a known chip"
+        raise Unfit(f"found {shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
+    family, size = f"stm32{part['family']}", part["size"]
+    name = f"{family}x{size}"
+    reason = UNSUPPORTED.get(name) or UNSUPPORTED.get(family)
+    if reason:
+        raise Unfit(f"{shown(value)} cannot be used", *reason)
+    kin = [chip for chip in CHIPS if chip.startswith(family)]
+    if name in CHIPS:
+        expected = "expected family and flash size in lower case, 'x' for any package"
+        raise Unfit(f"found {shown(value)}", expected, f"did you mean '{name}'?")
+    if kin:
+        sizes = " or ".join(f"{chip} ({CHIPS[chip].flash_kib} KiB)" for chip in kin)
+        do = "look at the second letter behind the number on the chip"
+        raise Unfit(f"found {shown(value)}", f"expected {sizes}", do)
     do = did_you_mean(name, CHIPS) or "name a known chip"
     raise Unfit(f"found {shown(value)}", f"expected one of {', '.join(CHIPS)}", do)
 
@@ -188,18 +243,21 @@ def _size(value: Any) -> int:
 
 
 def _area(value: Any) -> Span:
+    return _span(value, "0x08020000", "use whole sectors of 128K")
+
+
+def _span(value: Any, start_like: str, size_do: str) -> Span:
     if not isinstance(value, Mapping) or set(value) != {"start", "size"}:
         raise Unfit(
             f"found {shown(value)}",
             "expected exactly start and size",
-            "write it like {start: 0x08020000, size: 128K}",
+            f"write it like {{start: {start_like}, size: 128K}}",
         )
     start = value["start"]
     if not _is_integer(start) or not 0 <= start <= _LARGEST:
-        raise Unfit(
-            f"found start {shown(start)}", "expected a 32-bit address", "write it like 0x08020000"
-        )
+        found = f"found start {shown(start)}"
+        raise Unfit(found, "expected a 32-bit address", f"write it like {start_like}")
     size = _size(value["size"])
     if not 0 < size <= _LARGEST:
-        raise Unfit(f"found size {size}", "expected more than 0", "use whole sectors of 128K")
+        raise Unfit(f"found size {size}", "expected more than 0", size_do)
     return Span(int(start), size)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from packager.chip import KIB
+from packager.chip import KIB, Span
 from packager.flash_map import rows
-from packager.format import CARRY_SIZE, BootCheck, Recovery
-from packager.layout import Layout
+from packager.format import CARRY_SIZE, RESULT_SIZE, BootCheck, Recovery
+from packager.layout import Layout, Usb
 from packager.layout_file import Problem
+from packager.option_bytes import BROWN_OUT_LEVELS
 
 
 def staging_in_bank_2(layout: Layout) -> Iterator[Problem]:
@@ -95,13 +96,64 @@ def readable_in_spite_of_the_own_dfu(layout: Layout) -> Iterator[Problem]:
 
 def result_record_where_start_up_code_works(layout: Layout) -> Iterator[Problem]:
     """The C start-up of an application fills its main RAM before main()."""
-    ram = layout.chip.ram_of(layout.result_record)
-    if ram and ram.name == "AXI SRAM":
+    if layout.app_ram.overlaps(Span(layout.result_record, RESULT_SIZE)):
         yield Problem(
             "result_record",
-            f"0x{layout.result_record:08X} is in AXI SRAM",
-            "the application's start-up code usually fills that before it can read the record",
-            "use 0x38000000, or keep the linker script away from those 64 bytes",
+            f"0x{layout.result_record:08X} is in the application's RAM"
+            f" (0x{layout.app_ram.start:08X}..0x{layout.app_ram.end - 1:08X})",
+            "its start-up code fills that with data and stack before it can read the record",
+            "move the record, or let app_ram end before it",
+        )
+
+
+def watchdog_that_nobody_can_stop(layout: Layout) -> Iterator[Problem]:
+    """It starts with 512 ms (RM0433 43.3) and outlives the loader's jump."""
+    if layout.watchdog_is_hardware and not layout.entry.watchdog_resets:
+        yield Problem(
+            "watchdog",
+            "hardware",
+            "it bites 0.5 s after the loader's last feed, so an application that feeds it later"
+            " never gets further, old releases included",
+            "feed it or set a longer time first thing in every release, and freeze it in the"
+            " debugger (DBGMCU_APB4FZ1)",
+        )
+
+
+def data_only_where_the_app_runs(layout: Layout) -> Iterator[Problem]:
+    """A bank that is erased or programmed answers no fetch (RM0433 chapter 4)."""
+    bank = layout.chip.bank_of(layout.app.start)
+    if layout.data and all(layout.chip.bank_of(span.start) == bank for _, span in layout.data):
+        yield Problem(
+            f"data.{layout.data[0][0]}",
+            f"lies in bank {bank}, where the app runs, and so does every other data area",
+            "writing there stops the core, interrupts included, for up to 4 s of an erase",
+            "put what is written often into the other bank, or keep what must go on in RAM",
+        )
+
+
+def supply_below_every_brown_out_level(layout: Layout) -> Iterator[Problem]:
+    """Without one nothing resets a core that runs on too little (RM0433 6.5.2)."""
+    lowest = min(limit for limit in BROWN_OUT_LEVELS if limit)
+    if layout.supply_mv < lowest:
+        yield Problem(
+            "supply_mv",
+            f"{layout.supply_mv}",
+            f"the lowest brown-out level is {lowest} mV, so the chip runs on without one while its"
+            " supply breaks down",
+            f"use {lowest} or more unless the supply is that low by design",
+        )
+
+
+def usb_ids_of_ones_own(layout: Layout) -> Iterator[Problem]:
+    """Stock tools look for the ids of ST's bootloader."""
+    usual = Usb()
+    if (layout.usb.vid, layout.usb.pid) != (usual.vid, usual.pid):
+        yield Problem(
+            "usb.vid" if layout.usb.vid != usual.vid else "usb.pid",
+            f"ids {layout.usb.vid:04x}:{layout.usb.pid:04x}",
+            f"STM32CubeProgrammer and udev rules for the ROM bootloader look for"
+            f" {usual.vid:04x}:{usual.pid:04x}, and 'splitflash kit' refuses others",
+            "give the customer splitflash and a udev rule for them, or leave out vid and pid",
         )
 
 
@@ -118,6 +170,10 @@ LINTS: tuple[Lint, ...] = (
     nothing_to_enter_by,
     readable_in_spite_of_the_own_dfu,
     result_record_where_start_up_code_works,
+    watchdog_that_nobody_can_stop,
+    data_only_where_the_app_runs,
+    supply_below_every_brown_out_level,
+    usb_ids_of_ones_own,
 )
 
 

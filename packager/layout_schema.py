@@ -9,8 +9,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from packager.chip import CHIPS, KIB, SECTOR_SIZE, UNSUPPORTED, Chip
 from packager.layout_keys import KEYS, NAME, REQUIRED, Key, Named, Section
 from packager.layout_kinds import Schema
+from packager.vectors import stack_ram
 
 SCHEMA_FILE = "layout.schema.json"
 EDITOR_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}"
@@ -30,9 +32,15 @@ def schema_text() -> str:
 
 
 def reference_text() -> str:
-    """Return the table of all keys, in Markdown."""
-    head = ["| key | takes | when left out | meaning |", "|---|---|---|---|"]
-    return "\n".join([*head, *_rows("", KEYS), ""])
+    """Return the tables of all keys and of all chips, in Markdown."""
+    keys = ["| key | takes | when left out | meaning |", "|---|---|---|---|", *_rows("", KEYS)]
+    chips = [
+        "| chip | flash | a bank | bank 2 | RAM that `app_ram` may name | unique id |",
+        "|---|---|---|---|---|---|",
+        *(_chip_row(chip) for chip in CHIPS.values()),
+    ]
+    others = ["| cannot be used | because |", "|---|---|", *_unsupported_rows()]
+    return "\n".join([*keys, "", *chips, "", *others, ""])
 
 
 def _mapping_schema(keys: Mapping[str, _Entry]) -> Schema:
@@ -90,6 +98,23 @@ def _default(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`0x{value:0{digits}X}`" if digits else f"`{value}`"
+
+
+def _chip_row(chip: Chip) -> str:
+    ram = ", ".join(f"{ram.name} {ram.span.size // KIB} KiB" for ram in stack_ram(chip))
+    unique_id = f"0x{chip.unique_id.start:08X}, {8 * chip.unique_id.size} bits"
+    return (
+        f"| `{chip.name}` | {chip.flash_kib} KiB | {chip.sectors_per_bank} sectors of"
+        f" {SECTOR_SIZE // KIB} KiB | 0x{chip.banks[1].start:08X} | {ram} | {unique_id} |"
+    )
+
+
+def _unsupported_rows() -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, (reason, _) in UNSUPPORTED.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    for reason, names in reasons.items():
+        yield f"| {', '.join(names)} | {reason} |"
 
 
 def _plain(doc: str) -> str:

@@ -109,7 +109,10 @@ def build_unchecked(
         script.write_text(render_script(layout, root))
         elf = compile_link(
             [
-                *(Source(root / part.name, flags=part.flags) for part in sources_of(info.recovery)),
+                *(
+                    Source(root / part.name, flags=part.flags)
+                    for part in sources_of(layout, dev=dev)
+                ),
                 *(Source(work / file_name) for file_name in generated),
                 Source(library / "monocypher.c", ours=False, flags=FLAGS),
             ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import packager
 from packager import keys
 from packager.chip import Span
-from packager.door import door_fields
+from packager.door import door_fields, indicator_word
 from packager.errors import KeyFileError
 from packager.format import (
     DEVICE_KEY_SLOTS,
@@ -41,8 +41,16 @@ CORE_SOURCES = (
     *("crypto/sha512.c", "crypto/hkdf.c", "crypto/ed25519.c", "crypto/x25519.c", "crypto/aead.c"),
 )
 """What is the same everywhere."""
+PRODUCTION = ("unproven_refused.c",)
+"""Starts only what a record speaks for."""
+DEVELOPMENT = ("unproven_dev.c",)
+"""Starts whatever a debugger put there."""
+NO_INDICATOR = ("indicator_none.c",)
+PIN_INDICATOR = ("indicator_pin.c",)
+"""A light that says what the loader does."""
 ROM_DOOR = ("door_rom.c",)
-"""Recovery through the ROM bootloader, or none."""
+"""Recovery through the ROM bootloader."""
+NO_DOOR = ("door_none.c",)
 ITCM_DOOR = (
     *("door_dfu.c", "dfuse.c", "usb_device.c", "descriptors.c"),
     *("otg_fs.c", "staging_h743.c"),
@@ -133,15 +141,22 @@ def refuse_weak_keys(held: LoaderKeys) -> None:
         keys.refuse_weak_key(f"device key '{device.name}'", Kind.DEVICE, device.secret)
 
 
-def sources_of(recovery: Recovery) -> tuple[Part, ...]:
-    """Return the sources of a loader with this door, in the order in which they are linked."""
-    door = (Part(name, _ITCM_FLAGS if name in ITCM_DOOR else ()) for name in door_names(recovery))
-    return (*(Part(name) for name in (*CHIP_SOURCES, *CORE_SOURCES)), *door)
+def sources_of(layout: Layout, *, dev: bool) -> tuple[Part, ...]:
+    """Return the sources of a loader, in the order in which they are linked."""
+    names = (*CHIP_SOURCES, *CORE_SOURCES, *chosen_sources(layout, dev=dev))
+    return tuple(Part(name, _ITCM_FLAGS if name in ITCM_DOOR else ()) for name in names)
 
 
-def door_names(recovery: Recovery) -> tuple[str, ...]:
-    """Return the files that make the door of this kind."""
-    return DFU_DOOR if recovery is Recovery.DFU else ROM_DOOR
+def chosen_sources(layout: Layout, *, dev: bool) -> tuple[str, ...]:
+    """Return the files that only some loaders have: what they do is chosen by linking them."""
+    return (
+        *(DEVELOPMENT if dev else PRODUCTION),
+        *(PIN_INDICATOR if layout.indicator.pin else NO_INDICATOR),
+        *_DOORS[layout.recovery],
+    )
+
+
+_DOORS = {Recovery.ROM: ROM_DOOR, Recovery.DFU: DFU_DOOR, Recovery.NONE: NO_DOOR}
 
 
 def describe(layout: Layout, key_ids: KeyIds, *, dev: bool) -> InfoBlock:
@@ -164,6 +179,8 @@ def describe(layout: Layout, key_ids: KeyIds, *, dev: bool) -> InfoBlock:
         result_record=layout.result_record,
         verify_key_ids=key_ids.verify,
         device_key_ids=key_ids.device,
+        indicator_pin=indicator_word(layout),
+        mailbox=layout.mailbox_address,
         **door_fields(layout),
     )
 

@@ -18,6 +18,10 @@ ROM_BOOT_ADDRESS = 0x1FF0
 _PROBE = "STM32_Programmer_CLI -c port=SWD mode=UR"
 
 
+_WATCHDOGS = {
+    False: "the independent watchdog waits until software starts it",
+    True: "the independent watchdog runs from power-on, and nothing stops it",
+}
 _DOORS = {
     Recovery.ROM: "drop an update with BOOT0 high",
     Recovery.DFU: "drop an update through the loader's own DFU",
@@ -56,7 +60,10 @@ def _options(layout: Layout) -> Iterator[str]:
         yield f"     BOOT_CM7_ADD1=0x{second:04X}: with BOOT0 high the ROM bootloader, for updates"
     sectors = _loader_sectors(layout)
     yield "     " + " ".join(sectors) + ": no program that runs wild erases the loader"
-    values = f"BOR_LEV={level} BOOT_CM7_ADD0=0x{first:04X} BOOT_CM7_ADD1=0x{second:04X}"
+    dog = 0 if layout.watchdog_is_hardware else 1
+    yield f"     IWDG1_SW={dog}: {_WATCHDOGS[layout.watchdog_is_hardware]}"
+    boot = f"BOOT_CM7_ADD0=0x{first:04X} BOOT_CM7_ADD1=0x{second:04X}"
+    values = f"BOR_LEV={level} IWDG1_SW={dog} {boot}"
     yield f"     {_PROBE} -ob {values} {' '.join(sectors)}"
 
 

@@ -17,11 +17,11 @@ from packager.errors import FormatError
 from packager.format import (
     DEVICE_KEY_SLOTS,
     DIGEST_SIZE,
-    ENTRY_PIN_NONE,
     INFO_FLAG_DEV,
     INFO_MAGIC,
     INFO_SIZE,
     KEY_ID_SIZE,
+    PIN_NONE,
     RESULT_MAGIC,
     VERIFY_KEY_SLOTS,
     BootCheck,
@@ -111,7 +111,9 @@ InfoBlockStruct = Struct(
     "option_bytes_alt" / Int32ul,
     "usb_manufacturer" / Bytes(32),
     "usb_product" / Bytes(32),
-    "reserved" / Const(bytes(200)),
+    "indicator_pin" / Int32ul,
+    "mailbox" / Int32ul,
+    "reserved" / Const(bytes(192)),
     "crc" / Int32ul,
 )
 
@@ -187,7 +189,7 @@ class InfoBlock:
     result_record: int
     verify_key_ids: tuple[bytes, ...]
     device_key_ids: tuple[bytes, ...]
-    entry_pin: int = ENTRY_PIN_NONE
+    entry_pin: int = PIN_NONE
     entry_flags: int = 0
     watchdog_resets: int = 0
     usb_vid: int = 0
@@ -195,6 +197,8 @@ class InfoBlock:
     option_bytes_alt: int = 0
     usb_manufacturer: bytes = bytes(32)
     usb_product: bytes = bytes(32)
+    indicator_pin: int = PIN_NONE
+    mailbox: int = 0
 
     @property
     def is_dev(self) -> bool:

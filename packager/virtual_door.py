@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packager.dfu.target import INFO_ADDRESS
 from packager.errors import FormatError, NoDeviceError
-from packager.format import ENTRY_DOUBLE_RESET, ENTRY_PIN_NONE, INFO_SIZE, Recovery
+from packager.format import ENTRY_DOUBLE_RESET, INFO_SIZE, PIN_NONE, Recovery
 from packager.records import InfoBlock, parse_info
 from packager.sim.board import Board
 
@@ -66,7 +66,7 @@ def _in_the_loader(board: Board, info: InfoBlock, where: str) -> None:
 
 
 def _pin_of(info: InfoBlock) -> tuple[str, bool] | None:
-    if info.entry_pin == ENTRY_PIN_NONE:
+    if info.entry_pin == PIN_NONE:
         return None
     port = chr(ord("A") + (info.entry_pin >> 8 & 0xF))
     return f"P{port}{info.entry_pin & 0xF}", bool(info.entry_pin >> 16 & 1)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+KNOWN = (
+    "known are chip, product, areas, data, boot_check, recovery, entry, usb, rdp, supply_mv,"
+    " result_record, app_ram, watchdog, security_counter"
+)
+"""Every key at the top."""
+
 BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
     (
         "the chip in capitals",
         "chip: stm32h743xi",
         "chip: STM32H743xI",
         [
-            "4:1: chip: found 'STM32H743xI', expected one of stm32h743xi, stm32h743xg, "
-            "stm32h753xi, stm32h742xi, stm32h742xg; did you mean 'stm32h743xi'?",
+            "4:1: chip: found 'STM32H743xI', expected family and flash size in lower case, 'x' "
+            "for any package; did you mean 'stm32h743xi'?",
         ],
     ),
     (
@@ -17,8 +23,125 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "chip: stm32h743xi",
         "chip: stm32h743zit6",
         [
-            "4:1: chip: found 'stm32h743zit6', expected one of stm32h743xi, stm32h743xg, "
-            "stm32h753xi, stm32h742xi, stm32h742xg; did you mean 'stm32h743xi'?",
+            "4:1: chip: found 'stm32h743zit6', expected family and flash size in lower case, 'x' "
+            "for any package; did you mean 'stm32h743xi'?",
+        ],
+    ),
+    (
+        "a chip as it says on it",
+        "chip: stm32h743xi",
+        "chip: STM32H743VIT6",
+        [
+            "4:1: chip: found 'STM32H743VIT6', expected family and flash size in lower case, "
+            "'x' for any package; did you mean 'stm32h743xi'?",
+        ],
+    ),
+    (
+        "a chip of 1 MB as it says on it",
+        "chip: stm32h743xi",
+        "chip: STM32H743VGT6",
+        [
+            "4:1: chip: found 'STM32H743VGT6', expected family and flash size in lower case, "
+            "'x' for any package; did you mean 'stm32h743xg'?",
+        ],
+    ),
+    (
+        "a chip by half its name",
+        "chip: stm32h743xi",
+        "chip: STM32H743ZI",
+        [
+            "4:1: chip: found 'STM32H743ZI', expected family and flash size in lower case, "
+            "'x' for any package; did you mean 'stm32h743xi'?",
+        ],
+    ),
+    (
+        "a chip by the name of its board",
+        "chip: stm32h743xi",
+        "chip: nucleo-h743zi2",
+        [
+            "4:1: chip: found 'nucleo-h743zi2', expected family and flash size in lower "
+            "case, 'x' for any package; did you mean 'stm32h743xi'?",
+        ],
+    ),
+    (
+        "a chip without its maker's name",
+        "chip: stm32h743xi",
+        "chip: h753zi",
+        [
+            "4:1: chip: found 'h753zi', expected family and flash size in lower case, 'x' "
+            "for any package; did you mean 'stm32h753xi'?",
+        ],
+    ),
+    (
+        "a chip by the name of its header",
+        "chip: stm32h743xi",
+        "chip: STM32H743xx",
+        [
+            "4:1: chip: found 'STM32H743xx', expected stm32h743xi (2048 KiB) or stm32h743xg "
+            "(1024 KiB); look at the second letter behind the number on the chip",
+        ],
+    ),
+    (
+        "a family",
+        "chip: stm32h743xi",
+        "chip: stm32h743",
+        [
+            "4:1: chip: found 'stm32h743', expected stm32h743xi (2048 KiB) or stm32h743xg "
+            "(1024 KiB); look at the second letter behind the number on the chip",
+        ],
+    ),
+    (
+        "a flash size that is not made",
+        "chip: stm32h743xi",
+        "chip: stm32h743xb",
+        [
+            "4:1: chip: found 'stm32h743xb', expected stm32h743xi (2048 KiB) or stm32h743xg "
+            "(1024 KiB); look at the second letter behind the number on the chip",
+        ],
+    ),
+    (
+        "an H753 with 1 MB",
+        "chip: stm32h743xi",
+        "chip: stm32h753xg",
+        [
+            "4:1: chip: 'stm32h753xg' cannot be used, the STM32H753 is made with 2 MB only; "
+            "did you mean 'stm32h753xi'?",
+        ],
+    ),
+    (
+        "an H750 as it is ordered",
+        "chip: stm32h743xi",
+        "chip: stm32h750vbt6",
+        [
+            "4:1: chip: 'stm32h750vbt6' cannot be used, it has one flash sector, so there is "
+            "no room for loader, staging and app; use a larger part",
+        ],
+    ),
+    (
+        "a chip with two cores",
+        "chip: stm32h743xi",
+        "chip: stm32h747xi",
+        [
+            "4:1: chip: 'stm32h747xi' cannot be used, it has a second core, which starts by "
+            "itself; use an H742, H743 or H753",
+        ],
+    ),
+    (
+        "a chip with one bank",
+        "chip: stm32h743xi",
+        "chip: STM32H723ZG",
+        [
+            "4:1: chip: 'STM32H723ZG' cannot be used, its flash has one bank, and the loader "
+            "works across two; use an H742, H743 or H753",
+        ],
+    ),
+    (
+        "a chip with small sectors",
+        "chip: stm32h743xi",
+        "chip: stm32h7b3xi",
+        [
+            "4:1: chip: 'stm32h7b3xi' cannot be used, its flash has sectors of 8 KiB and "
+            "words of 16 bytes, for which the loader is not made; use an H742, H743 or H753",
         ],
     ),
     (
@@ -139,8 +262,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "areas:\n  - loader\nother:\n  loader:  {start: 0x08000000, size: 128K}",
         [
             "6:1: areas: found ['loader'], expected a mapping; indent its keys below it",
-            "8:1: other: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; remove it",
+            f"8:1: other: unknown key, {KNOWN}; remove it",
         ],
     ),
     (
@@ -559,9 +681,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "rdp: 0",
         "rdp: 0\nencryption: aes",
         [
-            "14:1: encryption: unknown key, known are chip, product, areas, data, "
-            "boot_check, recovery, entry, usb, rdp, supply_mv, result_record, security_counter; "
-            "remove it",
+            f"14:1: encryption: unknown key, {KNOWN}; remove it",
         ],
     ),
     (
@@ -569,9 +689,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "supply_mv: 2700",
         "supply_mV: 2700",
         [
-            "14:1: supply_mV: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
-            "'supply_mv'?",
+            f"14:1: supply_mV: unknown key, {KNOWN}; did you mean 'supply_mv'?",
         ],
     ),
     (
@@ -579,8 +697,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "rdp: 0",
         "rdp: 0\n7: seven",
         [
-            "14:1: 7: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; remove it",
+            f"14:1: 7: unknown key, {KNOWN}; remove it",
         ],
     ),
     (
@@ -598,9 +715,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "boot_check: crc\nrecovery: rom\nrdp: 0",
         "boot_chek: crc\nrecovery: rom\nrdp: 1",
         [
-            "11:1: boot_chek: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
-            "'boot_check'?",
+            f"11:1: boot_chek: unknown key, {KNOWN}; did you mean 'boot_check'?",
             "13:1: rdp: level 1 together with 'recovery: rom', at level 1 and 2 the ROM "
             "bootloader neither reads nor writes flash; set recovery: dfu, which works at "
             "every level",
@@ -748,9 +863,7 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         "boot_check: crc",
         "boot_chek: crc",
         [
-            "11:1: boot_chek: unknown key, known are chip, product, areas, data, boot_check, "
-            "recovery, entry, usb, rdp, supply_mv, result_record, security_counter; did you mean "
-            "'boot_check'?",
+            f"11:1: boot_chek: unknown key, {KNOWN}; did you mean 'boot_check'?",
         ],
     ),
     (
@@ -966,6 +1079,105 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         [
             "14:7: usb.option_bytes_alt: found 'writable', expected one of none, readonly; "
             "choose one",
+        ],
+    ),
+    (
+        "an application's RAM without an own name",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: AXI",
+        [
+            "15:1: app_ram: found 'AXI', expected a RAM of the chip (DTCM, AXI SRAM, "
+            "SRAM1-3, SRAM1, SRAM4) or start and size; choose one",
+        ],
+    ),
+    (
+        "an application's RAM in small letters",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: Sram4",
+        [
+            "15:1: app_ram: found 'Sram4', expected a RAM of the chip (DTCM, AXI SRAM, "
+            "SRAM1-3, SRAM1, SRAM4) or start and size; did you mean 'SRAM4'?",
+        ],
+    ),
+    (
+        "an application's RAM that is a number",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: 0x24000000",
+        [
+            "15:1: app_ram: found 0x24000000, expected a RAM of the chip (DTCM, AXI SRAM, "
+            "SRAM1-3, SRAM1, SRAM4) or start and size; choose one",
+        ],
+    ),
+    (
+        "an application's RAM that only an H742 has",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: SRAM1",
+        [
+            "15:1: app_ram: 'SRAM1' is in no RAM of stm32h743xi, it has DTCM "
+            "(0x20000000..0x2001FFFF), AXI SRAM (0x24000000..0x2407FFFF), SRAM1-3 "
+            "(0x30000000..0x30047FFF), SRAM4 (0x38000000..0x3800FFFF); choose one",
+        ],
+    ),
+    (
+        "an application's RAM that leaves its region",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: {start: 0x24040000, size: 512K}",
+        [
+            "15:1: app_ram: 0x24040000..0x240BFFFF is in no RAM of stm32h743xi, it has DTCM "
+            "(0x20000000..0x2001FFFF), AXI SRAM (0x24000000..0x2407FFFF), SRAM1-3 "
+            "(0x30000000..0x30047FFF), SRAM4 (0x38000000..0x3800FFFF); choose one",
+        ],
+    ),
+    (
+        "an application's RAM where only code may be",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: {start: 0, size: 64K}",
+        [
+            "15:1: app_ram: 0x00000000..0x0000FFFF is in no RAM of stm32h743xi, it has DTCM "
+            "(0x20000000..0x2001FFFF), AXI SRAM (0x24000000..0x2407FFFF), SRAM1-3 "
+            "(0x30000000..0x30047FFF), SRAM4 (0x38000000..0x3800FFFF); choose one",
+        ],
+    ),
+    (
+        "an application's RAM of an odd size",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: {start: 0x24000000, size: 1001}",
+        [
+            "15:1: app_ram: 0x24000000 to 0x240003E9, both are multiples of 8, because the "
+            "stack starts at the end; use such addresses",
+        ],
+    ),
+    (
+        "an application's RAM without a size",
+        "supply_mv: 2700",
+        "supply_mv: 2700\napp_ram: {start: 0x24000000}",
+        [
+            "15:1: app_ram: found {start}, expected exactly start and size; write it like "
+            "{start: 0x24000000, size: 128K}",
+        ],
+    ),
+    (
+        "a watchdog of another word",
+        "supply_mv: 2700",
+        "supply_mv: 2700\nwatchdog: on",
+        [
+            "15:1: watchdog: found 'on', expected one of software, hardware; choose one",
+        ],
+    ),
+    (
+        "a watchdog that is a time",
+        "supply_mv: 2700",
+        "supply_mv: 2700\nwatchdog: 32",
+        [
+            "15:1: watchdog: found 32, expected one of software, hardware; choose one",
+        ],
+    ),
+    (
+        "a security counter that is a version",
+        "supply_mv: 2700",
+        "supply_mv: 2700\nsecurity_counter: 1.4.2",
+        [
+            "15:1: security_counter: found '1.4.2', expected a number of 32 bits; change it",
         ],
     ),
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import workshop
+from browser import Browser, program
 from bus import table
 
 from packager import toolchain
@@ -59,6 +60,13 @@ def build(session_folder: Path, compiler: workshop.Compiler) -> workshop.Build:
 def shop(build: workshop.Build) -> workshop.Workshop:
     """The default layout, with the compiler at hand."""
     return build()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """Chromium."""
+    binary = program("chromium-headless-shell", "chromium", "google-chrome")
+    return Browser(binary, tmp_path_factory.mktemp("browser"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,6 +12,7 @@ from packager.examples import build_example
 from packager.factory import make_factory, write_factory
 from packager.format import pack_version
 from packager.resources import layouts
+from packager.sim.board import Board
 
 LAYOUT = str(layouts() / f"{workshop.DEFAULT}.yaml")
 
@@ -45,6 +46,18 @@ def test_a_board_boots_and_says_how_it_ended(
     out = capsys.readouterr().out
     assert "uart: example application 1.0.0\n" in out
     assert "outcome: app-runs\n" in out
+
+
+@pytest.mark.parametrize("who", ["software", "hardware"])
+def test_the_watchdog_of_a_new_board_runs_from_power_on_if_the_layout_says_so(
+    files: Path, tmp_path: Path, who: str
+) -> None:
+    product, path = tmp_path / "product.yaml", tmp_path / "board.sim"
+    product.write_text(Path(LAYOUT).read_text() + f"watchdog: {who}\n")
+    factory = str(files / "factory_SECRET.hex")
+
+    assert run(["sim", "new", str(path), "--layout", str(product), "--factory", factory]) == 0
+    assert Board.load(path).flash.options.watchdog_from_power_on == (who == "hardware")
 
 
 def test_with_boot0_the_rom_bootloader_starts(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import workshop
 
+from packager.chip import KIB
 from packager.cli import run
+from packager.examples import build_example
 from packager.export import FILES, export_layout
 from packager.export.c_header import c_header
 from packager.export.memory import memory_fragment
 from packager.flash_map import draw, rows
+from packager.image import load_image
 from packager.layout import load_layout
+from packager.vectors import initial_sp
 
 LAYOUTS = sorted((Path(__file__).parent.parent / "layouts").glob("*.yaml"))
 DEFAULT = Path(__file__).parent.parent / "layouts" / "h743zi_app_bank2.yaml"
@@ -64,6 +70,77 @@ def test_check_names_a_file_that_is_missing_or_of_another_layout(
     assert run(command) == 4
     assert f"{name}: is missing for {DEFAULT.name}" in capsys.readouterr().err
     assert not (tmp_path / name).exists()
+
+
+def product(tmp_path: Path, more: str) -> Path:
+    path = tmp_path / "product.yaml"
+    path.write_text(DEFAULT.read_text() + more)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("app_ram", "regions"),
+    [
+        (
+            "AXI SRAM",
+            {
+                "RAM": (0x2400_0000, 512 * KIB),
+                "ITCM": (0, 64 * KIB),
+                "DTCM": (0x2000_0000, 128 * KIB),
+                "SRAM4": (0x3800_0000, 64 * KIB),
+            },
+        ),
+        (
+            "DTCM",
+            {
+                "RAM": (0x2000_0000, 128 * KIB),
+                "ITCM": (0, 64 * KIB),
+                "AXISRAM": (0x2400_0000, 512 * KIB),
+                "SRAM4": (0x3800_0000, 64 * KIB),
+            },
+        ),
+        (
+            "{start: 0x24020000, size: 128K}",
+            {
+                "RAM": (0x2402_0000, 128 * KIB),
+                "ITCM": (0, 64 * KIB),
+                "DTCM": (0x2000_0000, 128 * KIB),
+                "SRAM4": (0x3800_0000, 64 * KIB),
+            },
+        ),
+    ],
+)
+def test_the_linker_fragment_has_the_applications_ram_and_no_byte_twice(
+    tmp_path: Path, app_ram: str, regions: dict[str, tuple[int, int]]
+) -> None:
+    text = memory_fragment(load_layout(product(tmp_path, f"app_ram: {app_ram}\n")))
+    found = re.findall(r"(\w+) +\(rwx\) : ORIGIN = (\w+), LENGTH = (\d+)", text)
+
+    assert {name: (int(at, 16), int(size)) for name, at, size in found} == regions
+
+
+@pytest.mark.parametrize("app_ram", ["DTCM", "SRAM1-3", "{start: 0x24020000, size: 64K}"])
+def test_an_application_with_its_stack_in_any_ram_of_the_layout_runs(
+    tmp_path: Path, build: workshop.Build, compiler: workshop.Compiler, app_ram: str
+) -> None:
+    path = product(tmp_path, f"app_ram: {app_ram}\n")
+    layout = load_layout(path)
+    image = load_image(build_example("1.0.0", layout, tmp_path, compiler()), layout).data
+    report = build().board(image).boot()
+
+    assert initial_sp(image) == layout.app_ram.end
+    assert workshop.runs(report), report
+    assert "example application 1.0.0" in report.uart
+
+
+def test_the_notes_say_how_an_application_finds_the_watchdog(tmp_path: Path) -> None:
+    notes = FILES["CUBEIDE.md"]
+    protected = next(path for path in LAYOUTS if path.stem == "h743_protected")
+
+    assert "independent watchdog off (`watchdog: software`)" in notes(load_layout(DEFAULT))
+    hardware = load_layout(product(tmp_path, "watchdog: hardware\n"))
+    assert "independent watchdog running since power-on" in notes(hardware)
+    assert "independent watchdog running, started by the loader" in notes(load_layout(protected))
 
 
 def test_the_notes_carry_both_numbers_of_the_linker_script_and_the_vector_offset() -> None:

@@ -15,6 +15,7 @@ from material import image, key_folder, layout, mirror_layout
 
 from packager import crypto, factory
 from packager.chip import FLASH_WORD
+from packager.door import indicator_word
 from packager.errors import FormatError, KeyFileError, PackagerError, RefusedError
 from packager.format import INFO_FLAG_DEV, INFO_OFFSET, RECORD_SIZE, BootCheck
 from packager.hex_file import read_hex
@@ -52,6 +53,8 @@ def info_for(target: Layout, keys: Path) -> InfoBlock:
         result_record=target.result_record,
         verify_key_ids=tuple(key.key_id for key in load_verify_keys(keys)),
         device_key_ids=tuple(key.key_id for key in load_recipients(keys)),
+        indicator_pin=indicator_word(target),
+        mailbox=target.mailbox_address,
     )
 
 

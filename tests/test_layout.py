@@ -13,8 +13,9 @@ from bad_layouts import BAD_LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packager.chip import KIB, Span
+from packager.chip import CHIPS, KIB, Span
 from packager.errors import LayoutError
+from packager.format import Recovery
 from packager.layout import RULES, load_layout
 from packager.layout_file import EXCERPT_WIDTH
 
@@ -41,6 +42,26 @@ def test_every_shipped_layout_is_good(path: Path) -> None:
     layout = load_layout(path)
 
     assert layout.largest_image > 0
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_layout_takes_the_protection_of_the_protected_one(
+    tmp_path: Path, path: Path
+) -> None:
+    keys = ("recovery", "entry", "usb", "rdp")
+
+    def lines(source: Path, *, of_these: bool) -> list[str]:
+        found = source.read_text().splitlines()
+        return [line for line in found if line.startswith(keys) == of_these]
+
+    protected = lines(LAYOUTS / "h743_protected.yaml", of_these=True)
+    mixed = tmp_path / "product.yaml"
+    mixed.write_text("\n".join([*lines(path, of_these=False), *protected]))
+    layout = load_layout(mixed)
+
+    assert len(protected) == len(keys)
+    assert (layout.rdp, layout.recovery) == (1, Recovery.DFU)
+    assert layout.layout_id == load_layout(path).layout_id
 
 
 def test_the_default_layout_stages_in_bank_1_and_runs_the_app_from_bank_2() -> None:
@@ -162,9 +183,31 @@ def _loads_or_is_a_layout_error(data: bytes) -> None:
             load_layout(path)
 
 
+@pytest.mark.parametrize(
+    ("chip", "app_ram", "expected"),
+    [
+        ("stm32h743xi", "AXI SRAM", Span(0x2400_0000, 512 * KIB)),
+        ("stm32h742xi", "AXI SRAM", Span(0x2400_0000, 384 * KIB)),
+        ("stm32h743xi", "DTCM", Span(0x2000_0000, 128 * KIB)),
+        ("stm32h742xi", "SRAM1", Span(0x3000_0000, 32 * KIB)),
+        ("stm32h743xi", "{start: 0x24010000, size: 64K}", Span(0x2401_0000, 64 * KIB)),
+    ],
+)
+def test_the_applications_ram_is_a_region_of_the_chip_or_a_part_of_one(
+    tmp_path: Path, chip: str, app_ram: str, expected: Span
+) -> None:
+    path = tmp_path / "product.yaml"
+    path.write_text(DEFAULT.replace("stm32h743xi", chip) + f"app_ram: {app_ram}\n")
+
+    assert load_layout(path).app_ram == expected
+    path.write_text(DEFAULT.replace("stm32h743xi", chip))
+    assert load_layout(path).app_ram == CHIPS[chip].ram_of(0x2400_0000).span  # type: ignore[union-attr]
+
+
 def test_the_layout_id_ignores_comments_and_host_side_settings(tmp_path: Path) -> None:
     same = tmp_path / "same.yaml"
-    same.write_text(DEFAULT.replace("supply_mv: 2700", "supply_mv: 2100  # comment"))
+    host_side = "app_ram: DTCM\nwatchdog: hardware\nsecurity_counter: 7\n"
+    same.write_text(host_side + DEFAULT.replace("supply_mv: 2700", "supply_mv: 2100  # comment"))
 
     assert load_layout(same).layout_id == load_layout(LAYOUTS / "h743zi_app_bank2.yaml").layout_id
 

@@ -25,7 +25,7 @@ def commands(layout: Layout) -> list[str]:
 def test_a_product_at_level_1_gets_its_image_its_options_and_last_its_protection() -> None:
     assert commands(PROTECTED) == [
         "STM32_Programmer_CLI -c port=SWD mode=UR -w factory_SECRET.hex -v",
-        "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOR_LEV=3 BOOT_CM7_ADD0=0x0800"
+        "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOR_LEV=3 IWDG1_SW=1 BOOT_CM7_ADD0=0x0800"
         " BOOT_CM7_ADD1=0x0800 nWRP0=0",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob RDP=0xBB",
     ]
@@ -46,6 +46,11 @@ def test_without_protection_boot0_keeps_leading_to_the_rom_and_nothing_is_locked
 @pytest.mark.parametrize(("supply", "level"), [(1950, 0), (2250, 1), (2550, 2), (2850, 3)])
 def test_the_brown_out_level_is_the_highest_the_supply_allows(supply: int, level: int) -> None:
     assert f"BOR_LEV={level} " in commands(replace(OPEN, supply_mv=supply))[1]
+
+
+def test_the_watchdog_runs_from_power_on_where_the_layout_says_so() -> None:
+    assert " IWDG1_SW=1 " in commands(OPEN)[1]
+    assert " IWDG1_SW=0 " in commands(replace(OPEN, watchdog_is_hardware=True))[1]
 
 
 def test_no_line_of_the_package_starts_the_programmer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -10,13 +11,20 @@ from pathlib import Path
 import material
 import pytest
 from elf_maker import Segment, make_elf
+from hostile_yaml import HARMLESS, HOSTILE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from packager import keys
 from packager.chip import CHIPS
-from packager.errors import PackagerError
+from packager.cli import run
+from packager.errors import LayoutError, PackagerError
 from packager.hex_file import write_hex
 from packager.image import elf_segments, load_image
 from packager.layout import load_layout
+from packager.layout_keys import AREAS, KEYS
+from packager.resources import layouts
 from packager.sim.board import Board
 from packager.update import open_update
 from packager.update_file import read_update_file, write_update
@@ -133,8 +141,62 @@ def test_an_altered_board_file_is_a_board_or_an_error(tmp_path: Path) -> None:
     survives(path, Board.load, 0, mutations=100)
 
 
-@pytest.mark.parametrize("name", ["h743zi_app_bank2", "h743vg_1mb"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in layouts().glob("*.yaml")))
 def test_an_altered_layout_is_a_layout_or_an_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.yaml"
     shutil.copy(material.ROOT / "layouts" / path.name, path)
-    survives(path, load_layout, 0, mutations=150)
+    survives(path, load_layout, 0, mutations=60)
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_layout_with_something_odd_in_it_is_refused_in_words_or_the_same_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    text, path = HOSTILE[what], tmp_path / "l.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    code = run(["layout", "check", str(path)])
+    out, err = capsys.readouterr()
+
+    if what in HARMLESS:
+        assert code == 0
+        assert material.layout().layout_id.hex() in out
+    else:
+        assert code == LayoutError.exit_code
+        assert err.startswith(f"splitflash: {path}")
+        assert not out
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.dates()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+    | st.sampled_from(["start", "size", "128K", "rom", "dfu", "DTCM", 0x0800_0000, 131072])
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*KEYS, *AREAS, "start", "size", "pin"]), below, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+"""What YAML can carry, with the keys of layouts in wrong places too."""
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.dictionaries(st.sampled_from(sorted(KEYS)), TREES, max_size=len(KEYS)))
+def test_any_value_at_any_key_is_a_layout_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    good = YAML(typ="safe", pure=True).load(material.DEFAULT_LAYOUT.read_text())
+    with path.open("wb") as file:
+        YAML(typ="safe", pure=True).dump({**good, **values}, file)
+    with contextlib.suppress(LayoutError):
+        load_layout(path)

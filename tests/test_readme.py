@@ -108,6 +108,13 @@ def test_the_flash_map_in_the_readme_is_the_default_layouts() -> None:
         assert f"0x{span.start:08X}" in text
 
 
+def test_every_layout_is_in_the_guide_by_its_name_and_no_other() -> None:
+    guide = section("What is protected, and what is not").partition("Which layout, then?")[2]
+    named = set(re.findall(r"`(\w*h7\w+)`", guide))
+
+    assert named == {path.stem for path in (ROOT / "layouts").glob("*.yaml")}
+
+
 def test_the_exit_codes_in_the_readme_and_in_the_help_are_the_errors_own() -> None:
     from packager.cli import EXIT_CODES
 

@@ -34,18 +34,17 @@ uint32_t
 ed25519_verify(const uint8_t signature[64], const uint8_t public_key[32],
                const uint8_t *message, size_t size)
 {
-    struct sha512 sha;
     uint8_t expanded[64];
     uint8_t h_ram[32];
 
     if (!point_is_canonical(signature) || !point_is_canonical(public_key)) {
         return 0;
     }
-    sha512_init(&sha);
-    sha512_update(&sha, signature, 32);
-    sha512_update(&sha, public_key, 32);
-    sha512_update(&sha, message, size);
-    sha512_final(&sha, expanded);
+    sha512_init();
+    sha512_update(signature, 32);
+    sha512_update(public_key, 32);
+    sha512_update(message, size);
+    sha512_final(expanded);
     crypto_eddsa_reduce(h_ram, expanded);
     // 0 or -1: only 0 leaves the constant as it is
     const int mismatch = crypto_eddsa_check_equation(signature, public_key, h_ram);

@@ -2,49 +2,48 @@
 
 #include "hkdf.h"
 
+#include "../loader.h"
 #include "../mem.h"
 #include "monocypher.h"
 #include "sha512.h"
 
-struct hmac {
-    struct sha512 inner;
-    uint8_t pad[128];
-};
+// One HMAC at a time, because there is one hash at a time.
+NOINIT static uint8_t pad[128];
 
 static void
-pad_with(struct hmac *ctx, uint8_t value)
+pad_with(uint8_t value)
 {
-    for (size_t i = 0; i < sizeof ctx->pad; i++) {
-        ctx->pad[i] ^= value;
+    for (size_t i = 0; i < sizeof pad; i++) {
+        pad[i] ^= value;
     }
 }
 
 static void
-hmac_init(struct hmac *ctx, const uint8_t *key, size_t key_size)
+hmac_init(const uint8_t *key, size_t key_size)
 {
-    memset(ctx->pad, 0, sizeof ctx->pad);
-    sha512_init(&ctx->inner);
-    if (key_size > sizeof ctx->pad) {
-        sha512_update(&ctx->inner, key, key_size);
-        sha512_final(&ctx->inner, ctx->pad);
-        sha512_init(&ctx->inner);
+    memset(pad, 0, sizeof pad);
+    sha512_init();
+    if (key_size > sizeof pad) {
+        sha512_update(key, key_size);
+        sha512_final(pad);
+        sha512_init();
     } else {
-        memcpy(ctx->pad, key, key_size);
+        memcpy(pad, key, key_size);
     }
-    pad_with(ctx, 0x36);
-    sha512_update(&ctx->inner, ctx->pad, sizeof ctx->pad);
+    pad_with(0x36);
+    sha512_update(pad, sizeof pad);
 }
 
 static void
-hmac_final(struct hmac *ctx, uint8_t mac[64])
+hmac_final(uint8_t mac[64])
 {
-    sha512_final(&ctx->inner, mac);
-    pad_with(ctx, 0x36 ^ 0x5c);
-    sha512_init(&ctx->inner);
-    sha512_update(&ctx->inner, ctx->pad, sizeof ctx->pad);
-    sha512_update(&ctx->inner, mac, 64);
-    sha512_final(&ctx->inner, mac);
-    crypto_wipe(ctx, sizeof *ctx);
+    sha512_final(mac);
+    pad_with(0x36 ^ 0x5c);
+    sha512_init();
+    sha512_update(pad, sizeof pad);
+    sha512_update(mac, 64);
+    sha512_final(mac);
+    crypto_wipe(pad, sizeof pad);
 }
 
 void
@@ -54,17 +53,16 @@ hkdf_sha512(uint8_t *out, size_t out_size,
             const uint8_t *info, size_t info_size)
 {
     static const uint8_t first_block = 1;
-    struct hmac hmac;
     uint8_t block[64];
 
-    hmac_init(&hmac, salt, salt_size);
-    sha512_update(&hmac.inner, ikm, ikm_size);
-    hmac_final(&hmac, block); // the pseudorandom key
+    hmac_init(salt, salt_size);
+    sha512_update(ikm, ikm_size);
+    hmac_final(block); // the pseudorandom key
 
-    hmac_init(&hmac, block, sizeof block);
-    sha512_update(&hmac.inner, info, info_size);
-    sha512_update(&hmac.inner, &first_block, 1);
-    hmac_final(&hmac, block);
+    hmac_init(block, sizeof block);
+    sha512_update(info, info_size);
+    sha512_update(&first_block, 1);
+    hmac_final(block);
 
     memcpy(out, block, out_size < HKDF_MAX_OUT ? out_size : HKDF_MAX_OUT);
     crypto_wipe(block, sizeof block);

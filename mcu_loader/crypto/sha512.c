@@ -5,8 +5,15 @@
 
 #include "sha512.h"
 
+#include "../loader.h"
 #include "../mem.h"
 #include "monocypher.h"
+
+NOINIT static struct {
+    uint64_t state[8];
+    uint64_t size; // bytes so far
+    uint8_t block[128];
+} sha;
 
 static const uint64_t initial[8] = {
     0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b,
@@ -82,14 +89,14 @@ schedule(uint64_t w[16], unsigned t)
 }
 
 static void
-compress(struct sha512 *ctx)
+compress(void)
 {
     uint64_t w[16];
     uint64_t s[8];
     for (unsigned i = 0; i < 16; i++) {
-        w[i] = load_be(ctx->block + 8 * i);
+        w[i] = load_be(sha.block + 8 * i);
     }
-    memcpy(s, ctx->state, sizeof s);
+    memcpy(s, sha.state, sizeof s);
     for (unsigned t = 0; t < 80; t++) {
         const uint64_t e = s[4];
         const uint64_t a = s[0];
@@ -106,52 +113,52 @@ compress(struct sha512 *ctx)
         s[0] = t1 + t2;
     }
     for (unsigned i = 0; i < 8; i++) {
-        ctx->state[i] += s[i];
+        sha.state[i] += s[i];
     }
     crypto_wipe(w, sizeof w);
     crypto_wipe(s, sizeof s);
 }
 
 void
-sha512_init(struct sha512 *ctx)
+sha512_init(void)
 {
-    memcpy(ctx->state, initial, sizeof initial);
-    ctx->size = 0;
+    memcpy(sha.state, initial, sizeof initial);
+    sha.size = 0;
 }
 
 void
-sha512_update(struct sha512 *ctx, const void *data, size_t size)
+sha512_update(const void *data, size_t size)
 {
     const uint8_t *at = data;
     while (size) {
-        const size_t used = ctx->size & 127;
+        const size_t used = sha.size & 127;
         const size_t room = 128 - used;
         const size_t take = size < room ? size : room;
-        memcpy(ctx->block + used, at, take);
-        ctx->size += take;
+        memcpy(sha.block + used, at, take);
+        sha.size += take;
         at += take;
         size -= take;
         if (take == room) {
-            compress(ctx);
+            compress();
         }
     }
 }
 
 void
-sha512_final(struct sha512 *ctx, uint8_t digest[64])
+sha512_final(uint8_t digest[64])
 {
-    const uint64_t bits = ctx->size * 8; // messages below 2^61 bytes
+    const uint64_t bits = sha.size * 8; // messages below 2^61 bytes
     static const uint8_t end = 0x80;
     static const uint8_t zero = 0;
     uint8_t length[16] = {0};
     store_be(length + 8, bits);
-    sha512_update(ctx, &end, 1);
-    while ((ctx->size & 127) != 112) {
-        sha512_update(ctx, &zero, 1);
+    sha512_update(&end, 1);
+    while ((sha.size & 127) != 112) {
+        sha512_update(&zero, 1);
     }
-    sha512_update(ctx, length, sizeof length);
+    sha512_update(length, sizeof length);
     for (unsigned i = 0; i < 8; i++) {
-        store_be(digest + 8 * i, ctx->state[i]);
+        store_be(digest + 8 * i, sha.state[i]);
     }
-    crypto_wipe(ctx, sizeof *ctx);
+    crypto_wipe(&sha, sizeof sha);
 }

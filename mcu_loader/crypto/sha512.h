@@ -1,7 +1,9 @@
 // sha512.h
 //
 // SHA-512 (FIPS 180-4). On the chip it serves Ed25519 and HKDF only; bulk data
-// go through BLAKE2b, which costs the Cortex-M7 less than half.
+// go through BLAKE2b, which costs the Cortex-M7 less than half. One message at
+// a time: the state has a fixed place, so that no lost argument makes a hash
+// work on memory that is not its own.
 
 #ifndef SPLITFLASH_SHA512_H
 #define SPLITFLASH_SHA512_H
@@ -9,15 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sha512 {
-    uint64_t state[8];
-    uint64_t size; // bytes so far
-    uint8_t block[128];
-};
-
-void sha512_init(struct sha512 *ctx);
-void sha512_update(struct sha512 *ctx, const void *data, size_t size);
-// Wipes the context.
-void sha512_final(struct sha512 *ctx, uint8_t digest[64]);
+void sha512_init(void);
+void sha512_update(const void *data, size_t size);
+// Wipes the state.
+void sha512_final(uint8_t digest[64]);
 
 #endif

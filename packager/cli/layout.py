@@ -69,7 +69,7 @@ def _filled(layout: Layout, app: Path | None, update: Path | None) -> dict[str, 
 
 
 @layout.command()
-@click.option("--reference", is_flag=True, help="The table of all keys instead, in Markdown.")
+@click.option("--reference", is_flag=True, help="The tables of all keys and chips instead.")
 def schema(reference: bool) -> None:
     """Print the JSON Schema of layouts, for editors; put it beside yours."""
     from packager.layout_schema import reference_text, schema_text

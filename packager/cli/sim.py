@@ -65,6 +65,8 @@ def new(
         )
     layout = load_layout(layout_path)
     board = Board.new(layout.chip, rom_id=int(rom, 16))
+    by_hardware = layout.watchdog_is_hardware
+    board.flash.options = board.flash.options.with_watchdog(from_power_on=by_hardware)
     flash_files(board, layout, factory=factory_path, loader=loader_path, app=app_path)
     board.save(board_path)
     click.echo(f"{board_path}: {layout.chip.name}, ROM 0x{rom}")

@@ -57,26 +57,28 @@ def _filled(template: str, layout: Layout) -> str:
         "length": str(layout.largest_image),
         "offset": f"0x{layout.app.start - BOOT_ADDRESS:08X}",
         "record": f"0x{layout.result_record:08X}",
+        "ram": f"0x{layout.app_ram.start:08X}..0x{layout.app_ram.end - 1:08X}",
+        "watchdog": _watchdog(layout),
         "header": HEADER_FILE,
         "memory": MEMORY_FILE,
         "script": SCRIPT_FILE,
         "check": CHECK_FILE,
         "notes": NOTES_FILE,
         "alive": "" if layout.recovery is Recovery.DFU else "; with this layout it does nothing",
-        "own_dfu": _own_dfu(layout),
+        "next_update": _next_update(layout),
     }
     return fill(_TEMPLATES / template, values)
 
 
-def _own_dfu(layout: Layout) -> str:
-    """Say what the loader expects of the application where it has a DFU of its own."""
-    if layout.recovery is not Recovery.DFU:
+def _next_update(layout: Layout) -> str:
+    """Say how the application asks for the next update, and what its loader expects of it."""
+    if layout.recovery is Recovery.NONE:
         return ""
-    lines = [
-        "",
-        "Call `splitflash_enter_dfu()` to take the next update over USB; it is there only where",
-        "`SPLITFLASH_HAS_OWN_DFU` is 1.",
-    ]
+    lines = ["", "Call `splitflash_enter_dfu()` to take the next update over USB"]
+    if layout.recovery is Recovery.ROM:
+        lines[-1] += ": it restarts into the ROM bootloader, without BOOT0."
+    else:
+        lines[-1] += "."
     if layout.entry.watchdog_resets:
         lines += [
             "The loader has started the independent watchdog, with 32 seconds: feed it",
@@ -86,6 +88,18 @@ def _own_dfu(layout: Layout) -> str:
             "the loader waits for an update.",
         ]
     return "\n".join([*lines, ""])
+
+
+def _watchdog(layout: Layout) -> str:
+    """Say in what state an application finds the independent watchdog."""
+    if layout.entry.watchdog_resets:
+        return "running, started by the loader"
+    if layout.watchdog_is_hardware:
+        return (
+            "running since power-on (`watchdog: hardware`): feed it within 0.5 s"
+            " (`IWDG1->KR = 0xAAAA`) or give it more time, before clocks are set up"
+        )
+    return "off (`watchdog: software`), unless production set IWDG1_SW=0"
 
 
 FILES: dict[str, Callable[[Layout], str]] = {

@@ -99,13 +99,14 @@ class LoaderExport:
             f"{LIBRARY_FOLDER}/LICENCE.txt": licence_text(library),
             **({KEYS_NAME: render_keys(held, origin)} if held else {}),
         }
-        return {**{name: text.encode() for name, text in texts.items()}, **_copies(layout, library)}
+        copies = _copies(layout, library, dev=self.dev)
+        return {**{name: text.encode() for name, text in texts.items()}, **copies}
 
 
-def _copies(layout: Layout, library: Path) -> dict[str, bytes]:
+def _copies(layout: Layout, library: Path, *, dev: bool) -> dict[str, bytes]:
     """Return the sources this layout links, unchanged, and Monocypher."""
     root = resources.loader_sources()
-    parts = [part.name for part in sources_of(layout.recovery)]
+    parts = [part.name for part in sources_of(layout, dev=dev)]
     ours = {f"{SOURCE_FOLDER}/{name}": root / name for name in (*parts, *_headers(root, parts))}
     others = {f"{LIBRARY_FOLDER}/{name}": library / name for name in SOURCES}
     return {name: path.read_bytes() for name, path in {**ours, **others}.items()}
@@ -136,7 +137,7 @@ def _place_of(root: Path, folder: Path, header: str) -> str:
 def _values(layout: Layout, key_ids: KeyIds, *, dev: bool) -> dict[str, str]:
     toolchain = gcc(GCC_COMPILER)
     library = f"{LIBRARY_FOLDER}/monocypher.c"
-    parts = sources_of(layout.recovery)
+    parts = sources_of(layout, dev=dev)
     return {
         "made_by": made_by(layout),
         "product": layout.product_name,

@@ -43,6 +43,11 @@ class OptionBytes:
         pair = (mask, self.wpsn[1]) if bank == 1 else (self.wpsn[0], mask)
         return replace(self, wpsn=pair)
 
+    def with_watchdog(self, *, from_power_on: bool) -> OptionBytes:
+        """Return these options with the independent watchdog started by hardware, or not."""
+        software = 0 if from_power_on else IWDG_SOFTWARE
+        return replace(self, optsr=self.optsr & ~IWDG_SOFTWARE | software)
+
     def protects(self, bank: int, sector: int) -> bool:
         """Tell whether ``sector`` of bank 1 or 2 is write-protected."""
         return not self.wpsn[bank - 1] >> sector & 1

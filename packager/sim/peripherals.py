@@ -148,6 +148,8 @@ class Peripherals:
         self._reset_cause |= cause
         supply = self._registers.get(PWR_CR3, 0x6) & 0x7
         self._registers = dict(_AFTER_RESET)
+        for port in _GPIO_RESET:
+            self._note_outputs(_GPIO + 0x400 * port)
         if self._power_register_written:
             self._registers[PWR_CR3] = supply
         self.otg.reset()
@@ -299,6 +301,13 @@ class Peripherals:
         else:
             self._note_clocks(address, value)
             self._registers[address] = value
+        if _GPIO <= address < _GPIO_END:
+            self._note_outputs(address & ~0x3FF)
+
+    def _note_outputs(self, base: int) -> None:
+        read = self._registers.get
+        port = (base - _GPIO) // 0x400
+        self.pins.note_outputs(self.clock.now, port, read(base, 0), read(base + _ODR, 0))
 
     def _note_clocks(self, address: int, value: int) -> None:
         """What RCC does besides storing: an oscillator that starts."""
@@ -315,6 +324,8 @@ class Peripherals:
         for address in _AFTER_RESET:
             if address in block:
                 self._registers[address] = _AFTER_RESET[address]
+        if _GPIO <= block.start < _GPIO_END:
+            self._note_outputs(block.start)
 
     def _write_supply(self, value: int, *, takes_low_byte: bool) -> None:
         """PWR_CR3: the low byte is taken once after power-on; ROM V9.0 leaves it all locked."""

@@ -1,12 +1,22 @@
-"""What is connected to the pins of the chip: levels from outside, by names like ``PC13``."""
+"""The pins of the chip, by names like ``PC13``: levels from outside, and what the chip drives."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from packager.errors import PackagerError
 
 _NAME = re.compile(r"P([A-K])(1[0-5]|[0-9])")
+
+
+class PinChange(NamedTuple):
+    """The chip began to drive a pin, drove it the other way, or let go of it (``level`` None)."""
+
+    time: float
+    """Virtual seconds."""
+    name: str
+    level: bool | None
 
 
 class Pins:
@@ -14,6 +24,9 @@ class Pins:
 
     def __init__(self) -> None:
         self._levels: dict[tuple[int, int], bool] = {}
+        self._driven: dict[tuple[int, int], bool] = {}
+        self.changes: list[PinChange] = []
+        """What the chip did to its outputs, in order, since the board was made."""
 
     def __setitem__(self, name: str, high: bool | None) -> None:
         """Drive a pin, or let go of it with None."""
@@ -37,6 +50,20 @@ class Pins:
                 high = bool(output >> number & 1)
             word |= int(high and mode != 3) << number
         return word
+
+    def note_outputs(self, now: float, port: int, modes: int, output: int) -> None:
+        """Take note of MODER and ODR of a port (0 is A)."""
+        for number in range(16):
+            is_output = modes >> 2 * number & 3 == 1
+            level = bool(output >> number & 1) if is_output else None
+            key = (port, number)
+            if level == self._driven.get(key):
+                continue
+            self.changes.append(PinChange(now, f"P{chr(ord('A') + port)}{number}", level))
+            if level is None:
+                del self._driven[key]
+            else:
+                self._driven[key] = level
 
 
 def _pin(name: str) -> tuple[int, int]:

@@ -13,8 +13,6 @@ ROM_VECTORS = 0x1FF0_9800
 ROM_ENTRY = 0x1FF0_9AB8
 ROM_STACK = 0x2000_0EA8
 ROM_ID = 0x1FF1_E7FE
-UNIQUE_ID = 0x1FF1_E800
-FLASH_SIZE = 0x1FF1_E880
 
 
 def render(chip: Chip, rom_id: int, uid: bytes) -> bytes:
@@ -27,6 +25,6 @@ def render(chip: Chip, rom_id: int, uid: bytes) -> bytes:
     put(BASE, struct.pack("<II", ROM_STACK, ROM_ENTRY | 1))
     put(ROM_VECTORS, struct.pack("<II", ROM_STACK, ROM_ENTRY | 1))
     put(ROM_ID, bytes((rom_id,)))
-    put(UNIQUE_ID, uid)
-    put(FLASH_SIZE, struct.pack("<H", chip.flash_kib))
+    put(chip.unique_id.start, uid)
+    put(chip.flash_size_register, struct.pack("<H", chip.flash_kib))
     return bytes(memory)

@@ -15,7 +15,6 @@ from elftools.elf.elffile import ELFFile
 from workshop import Workshop
 
 from packager.export import NOTES_FILE, export_layout
-from packager.format import Recovery
 from packager.image import elf_segments, load_image
 from packager.layout import load_layout
 from packager.resources import layouts
@@ -87,16 +86,29 @@ def test_the_same_source_starts_under_the_loader_of_every_layout(
 
 
 @pytest.mark.parametrize("tool", ["gcc", "zig"])
-def test_a_letter_on_its_serial_line_brings_it_into_the_loaders_dfu(
-    build: workshop.Build, path: str, tmp_path: Path, tool: str
+@pytest.mark.parametrize(
+    ("name", "level", "outcome"),
+    [
+        (PROTECTED, 1, Outcome.STAYS_IN_DFU),
+        (workshop.DEFAULT, 0, Outcome.STAYS_IN_ROM),
+    ],
+)
+def test_a_letter_on_its_serial_line_brings_it_where_updates_come_in(
+    build: workshop.Build,
+    path: str,
+    tmp_path: Path,
+    tool: str,
+    name: str,
+    level: int,
+    outcome: Outcome,
 ) -> None:
-    board = running(build(PROTECTED, tool), path, tmp_path, tool)
-    board.protect(1)
+    board = running(build(name, tool), path, tmp_path, tool)
+    board.protect(level)
     board.send_serial(b"U")
 
     report = board.boot()
 
-    assert report.outcome is Outcome.STAYS_IN_DFU
+    assert report.outcome is outcome
     assert report.uart == "application 1.0.0\nticking\n"
 
 
@@ -192,15 +204,3 @@ def test_its_vector_table_has_every_entry_and_no_hole_but_the_reserved_ones(
     assert {7, 8, 9, 10, 13} == {number for number in holes if number < 16}
     reserved = {42, *range(64, 68), 79, 123, 126, 143, 147, 148}
     assert {number - 16 for number in holes if number >= 16} == reserved
-
-
-def test_only_layouts_with_a_dfu_of_their_own_export_the_way_into_it(tmp_path: Path) -> None:
-    for name in EVERY:
-        layout = workshop.layout_named(name)
-        export_layout(layout, tmp_path / name)
-        header = (tmp_path / name / "splitflash_layout.h").read_text()
-        own = layout.recovery is Recovery.DFU
-
-        assert f"#define SPLITFLASH_HAS_OWN_DFU {int(own)}\n" in header
-        assert ("splitflash_enter_dfu(void)" in header) is own
-        assert "splitflash_alive(void)" in header

@@ -110,7 +110,6 @@ def test_a_development_loader_starts_what_a_debugger_wrote_on_a_new_board(
     assert NEXT_BUILD in report.uart
 
 
-@pytest.mark.xfail(reason="the loader compares the application with its record for everybody")
 def test_and_after_an_update_was_installed_too(development: Bench) -> None:
     board = development.rewritten_board()
 

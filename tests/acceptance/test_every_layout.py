@@ -52,17 +52,19 @@ def test_a_layout_leads_to_a_device_that_updates_itself(
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_one_byte_more_than_the_largest_image_is_refused_with_the_numbers(
+def test_the_largest_image_is_packed_and_one_byte_more_is_refused_with_the_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     layout = workshop.layout_named(name)
-    too_large = tmp_path / "app.bin"
-    too_large.write_bytes(workshop.image_for(layout, layout.largest_image + 1))
+    app = tmp_path / "app.bin"
+    app.write_bytes(workshop.image_for(layout, layout.largest_image))
     keygen(tmp_path / "keys")
-    command = ["pack", str(too_large), "--layout", str(layout.path), "--version", "1.0.0"]
-    rest = ["--keys", str(tmp_path / "keys"), "--counter", "1", "-o", str(tmp_path / "u.hex")]
+    command = ["pack", str(app), "--layout", str(layout.path), "--version", "1.0.0"]
+    rest = ["--keys", str(tmp_path / "keys"), "--counter", "1", "-o"]
 
-    assert run([*command, *rest]) == ImageError.exit_code
+    assert run([*command, *rest, str(tmp_path / "fits.hex")]) == 0
+    app.write_bytes(app.read_bytes() + b"\0")
+    assert run([*command, *rest, str(tmp_path / "u.hex")]) == ImageError.exit_code
     error = capsys.readouterr().err
     assert str(layout.largest_image) in error
     assert str(layout.largest_image + 1) in error

@@ -7,26 +7,24 @@ import workshop
 
 from packager import rehearse
 from packager.records import AppState
+from packager.resources import layouts
 from packager.sim.board import Board
 from packager.sim.operations import FlashOp, OpKind
 
 WINDOW = 16
 
 
+WATCHED = (workshop.DEFAULT, workshop.MIRROR, workshop.SMALL_CHIP)
+OTHERS = sorted({path.stem for path in layouts().glob("*.yaml")} - set(WATCHED))
+
+
 @pytest.mark.parametrize("tool", ["gcc", "zig"])
-@pytest.mark.parametrize(
-    ("layout_name", "size"),
-    [
-        (workshop.DEFAULT, 900_000),
-        (workshop.MIRROR, 900_000),
-        (workshop.SMALL_CHIP, 380_000),
-    ],
-)
-def test_a_large_image_is_dropped_and_installed_byte_for_byte(
-    build: workshop.Build, layout_name: str, size: int, tool: str
+@pytest.mark.parametrize("layout_name", WATCHED)
+def test_the_largest_image_is_dropped_and_installed_and_staging_watched_all_the_while(
+    build: workshop.Build, layout_name: str, tool: str
 ) -> None:
     shop = build(layout_name, tool)
-    old, new = shop.image(2_000, seed=1), shop.image(size, seed=2)
+    old, new = shop.image(2_000, seed=1), shop.image(shop.layout.largest_image, seed=2)
     update = shop.update(new)
     board = shop.board(old)
     rehearse.drop(board, update)
@@ -49,6 +47,33 @@ def test_a_large_image_is_dropped_and_installed_byte_for_byte(
     assert no_plaintext_in(dropped, new)
     assert shop.records(board)[-1].state is AppState.INSTALLED
     assert not any(not op.virgin for op in report.operations)
+
+
+@pytest.mark.parametrize("layout_name", OTHERS)
+def test_the_largest_image_of_every_other_layout_is_dropped_and_installed(
+    build: workshop.Build, layout_name: str
+) -> None:
+    shop = build(layout_name)
+    new = shop.image(shop.layout.largest_image, seed=2)
+    board = shop.board(shop.image(2_000, seed=1))
+    rehearse.drop(board, shop.update(new))
+
+    assert workshop.runs(board.boot())
+    assert shop.app_is(board, new)
+
+
+def test_a_smaller_version_leaves_nothing_of_the_larger_one_behind(
+    shop: workshop.Workshop,
+) -> None:
+    app = shop.layout.app
+    old, new = shop.image(shop.layout.largest_image, seed=1), shop.image(2_000, seed=2)
+    board = shop.board(old)
+    kept_by_the_app = b"settings of the old one".ljust(32, b"\0")
+    board.program({app.end - 32: kept_by_the_app})
+    shop.stage(board, shop.update(new))
+
+    assert workshop.runs(board.boot())
+    assert board.read(app.start, app.size) == new.ljust(app.size, b"\xff")
 
 
 def no_plaintext_in(staging: bytes, image: bytes) -> bool:

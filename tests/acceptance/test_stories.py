@@ -39,7 +39,6 @@ from packager.segments import fill
 from packager.sim.board import Board, Outcome
 from packager.sim.cells import Word
 from packager.sim.operations import Cut, FlashOp, Flavour, OpKind
-from packager.sim.options import IWDG_SOFTWARE
 from packager.update import Secrets, UpdatePlan, seal_update
 
 SIZE = 3000
@@ -505,7 +504,7 @@ def test_a_bad_update_that_is_dropped_for_ever_does_not_fill_the_marks(
 def running_watchdog(board: Board) -> None:
     """Let the watchdog run from power-on, with its shortest reset value: half a second."""
     options = board.flash.options
-    board.flash.options = replace(options, optsr=options.optsr & ~IWDG_SOFTWARE)
+    board.flash.options = options.with_watchdog(from_power_on=True)
 
 
 def test_a_running_watchdog_is_fed_while_flash_is_erased(shop: workshop.Workshop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from workshop import Workshop
 
 from packager.export import HEADER_FILE, SCRIPT_FILE, export_layout
 from packager.export.c_header import c_header
+from packager.format import Recovery
 from packager.image import load_image
 from packager.resources import loader_sources
 from packager.sim.board import Board, Outcome
@@ -29,6 +31,12 @@ main(void)
 """
 
 
+ASK_ONCE = (
+    "if (!(*(volatile uint32_t *)0x38000100u ^ 7u)) { for (;;) { } }"
+    " *(volatile uint32_t *)0x38000100u = 7u; splitflash_enter_dfu();"
+)
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The protected product with its loader."""
@@ -37,8 +45,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return workshop.make_workshop(tmp_path_factory.mktemp("door"), layout, tool)
 
 
-def board_running(shop: Workshop, folder: Path, statements: str) -> Board:
-    """Return a factory-fresh board at level 1 whose application does this and then stays alive."""
+def board_running(shop: Workshop, folder: Path, statements: str, level: int = 1) -> Board:
+    """Return a factory-fresh board at this level whose application does this and stays alive."""
     export_layout(shop.layout, folder)
     source = folder / "main.c"
     source.write_text(MAIN % statements)
@@ -51,7 +59,7 @@ def board_running(shop: Workshop, folder: Path, statements: str) -> Board:
         include=[folder],
     )
     board = shop.board(load_image(elf, shop.layout).data)
-    board.protect(1)
+    board.protect(level)
     return board
 
 
@@ -68,8 +76,7 @@ def test_the_request_counts_once(shop: Workshop, tmp_path: Path) -> None:
     board = board_running(
         shop,
         tmp_path,
-        "if (!(*(volatile uint32_t *)0x38000100u ^ 7u)) { for (;;) { } }"
-        " *(volatile uint32_t *)0x38000100u = 7u; splitflash_enter_dfu();",
+        ASK_ONCE,
     )
     assert board.boot().outcome is Outcome.STAYS_IN_DFU
 
@@ -109,5 +116,30 @@ def test_power_supply_and_its_write_protection_are_left_as_they_were(
     assert int.from_bytes(board.read(0x3800_0100, 4), "little") == 0xF000_C000
 
 
-def test_a_loader_without_a_dfu_of_its_own_offers_nothing_of_it() -> None:
-    assert "splitflash_enter_dfu" not in c_header(workshop.layout_named(workshop.DEFAULT))
+@pytest.mark.parametrize(("level", "outcome"), [(0, Outcome.STAYS_IN_ROM), (1, Outcome.APP_RUNS)])
+def test_over_the_rom_it_comes_back_there_if_the_chip_is_open_and_restarts_otherwise(
+    build: workshop.Build, tmp_path: Path, level: int, outcome: Outcome
+) -> None:
+    board = board_running(build(workshop.DEFAULT, "gcc"), tmp_path, ASK_ONCE, level)
+
+    report = board.boot()
+
+    assert report.outcome is outcome
+    assert report.resets == ["reset"]
+
+
+@pytest.mark.parametrize("recovery", [Recovery.ROM, Recovery.NONE])
+def test_a_loader_that_counts_no_failures_is_told_nothing(recovery: Recovery) -> None:
+    layout = replace(workshop.layout_named(workshop.DEFAULT), recovery=recovery)
+    text = c_header(layout)
+    _, _, alive = text.partition("splitflash_alive(void)\n")
+
+    assert alive.startswith("{\n}\n")
+
+
+def test_a_loader_that_takes_nothing_over_usb_offers_no_way_to_it() -> None:
+    layout = replace(workshop.layout_named(workshop.DEFAULT), recovery=Recovery.NONE)
+
+    assert "#define SPLITFLASH_HAS_DFU 0\n" in c_header(layout)
+    assert "splitflash_enter_dfu" not in c_header(layout)
+    assert "#define SPLITFLASH_HAS_DFU 1\n" in c_header(workshop.layout_named(workshop.DEFAULT))

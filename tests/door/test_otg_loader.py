@@ -341,8 +341,7 @@ def test_a_host_that_gives_up_and_comes_back_finds_it_ready(
 
 def test_the_watchdog_of_an_option_byte_is_fed_all_the_time(product: Product) -> None:
     board = product.board(1)
-    options = board.flash.options
-    board.flash.options = type(options)(**{**vars(options), "optsr": options.optsr & ~(1 << 4)})
+    board.flash.options = board.flash.options.with_watchdog(from_power_on=True)
     assert board.flash.options.watchdog_from_power_on
     device = product.enter(board)
     board.clock.sleep(60.0)

@@ -16,28 +16,26 @@ hash_to_scalar(uint8_t scalar[32], const uint8_t *first, size_t first_size,
                const uint8_t *second, size_t second_size,
                const uint8_t *message, size_t size)
 {
-    struct sha512 sha;
     uint8_t digest[64];
-    sha512_init(&sha);
-    sha512_update(&sha, first, first_size);
-    sha512_update(&sha, second, second_size);
-    sha512_update(&sha, message, size);
-    sha512_final(&sha, digest);
+    sha512_init();
+    sha512_update(first, first_size);
+    sha512_update(second, second_size);
+    sha512_update(message, size);
+    sha512_final(digest);
     crypto_eddsa_reduce(scalar, digest);
 }
 
 void
 signer_sign(uint8_t signature[64], int key, const uint8_t *message, size_t size)
 {
-    struct sha512 sha;
     uint8_t expanded[64];
     uint8_t secret[32];
     uint8_t nonce[32];
     uint8_t challenge[32];
     uint8_t public_key[32];
-    sha512_init(&sha);
-    sha512_update(&sha, fuzz_signing_secrets[key], 32);
-    sha512_final(&sha, expanded);
+    sha512_init();
+    sha512_update(fuzz_signing_secrets[key], 32);
+    sha512_final(expanded);
     crypto_eddsa_trim_scalar(secret, expanded);
     crypto_eddsa_scalarbase(public_key, secret);
     hash_to_scalar(nonce, expanded + 32, 32, 0, 0, message, size);

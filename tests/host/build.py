@@ -1,8 +1,7 @@
 """Builds the loader's own C sources for the machine the tests run on, as a shared library.
 
-All of ``CORE_SOURCES``, the door to the ROM, Monocypher and the generated configuration, with two
-other files in place of the seams. A C compiler of the machine does it, or the one that the package
-ziglang brings.
+All of ``CORE_SOURCES``, Monocypher and the generated configuration, with other files in place of
+the seams. A C compiler of the machine does it, or the one that the package ziglang brings.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from packager.errors import BuildError
 from packager.layout import Layout
 from packager.loader_parts import (
     CORE_SOURCES,
-    ROM_DOOR,
+    NO_INDICATOR,
+    PRODUCTION,
     LoaderKeys,
     describe,
     render_config,
@@ -33,7 +33,7 @@ from packager.monocypher import FLAGS, find_monocypher
 from packager.toolchain import WARNINGS
 
 HERE = Path(__file__).parent
-SEAMS = ("flash_host.c", "machine_host.c")
+SEAMS = ("flash_host.c", "machine_host.c", "door_host.c")
 _COMMON = ("-std=c11", "-O2", "-g", "-fPIC", "-fno-strict-aliasing", "-fno-builtin")
 _HOST_COMPILERS = ("gcc", "clang")
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined")
@@ -74,7 +74,7 @@ def build_host(
         config.write_text(render_config(info) + render_keys(keys))
         include = [f"-I{folder}" for folder in (HERE, root, library)]
         jobs: list[tuple[Path, tuple[str, ...]]] = [
-            (root / part, WARNINGS) for part in (*CORE_SOURCES, *ROM_DOOR)
+            (root / part, WARNINGS) for part in (*CORE_SOURCES, *PRODUCTION, *NO_INDICATOR)
         ]
         jobs += [(HERE / part, WARNINGS) for part in SEAMS]
         jobs += [(config, ()), (library / "monocypher.c", ("-w", *FLAGS))]

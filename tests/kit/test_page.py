@@ -9,6 +9,7 @@ from pathlib import Path
 
 import material
 import pytest
+from browser import Browser
 
 from packager.dfu.advice import UDEV_FILE, UDEV_RULE
 from packager.kit.contents import HOWTO
@@ -16,7 +17,7 @@ from packager.kit.make import MadeKit, make_kit
 from packager.kit.silence import silence
 from packager.layout import load_layout
 
-from .conftest import Browser, update_for
+from .conftest import update_for
 from .page import Page, text_of
 
 A4 = "@page { size: A4;"

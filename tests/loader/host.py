@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from packager import resources
 from packager.monocypher import FLAGS, find_monocypher
@@ -53,6 +54,17 @@ def build_library(out: Path, names: tuple[str, ...]) -> ctypes.CDLL:
     shared = out / "host.so"
     run([*driver, "-shared", *objects, "-o", str(shared)])
     return ctypes.CDLL(str(shared))
+
+
+def variable(library: ctypes.CDLL, name: str, *, beside: str) -> ctypes.Array[ctypes.c_ubyte]:
+    """Return a variable that is private to a C file, as it is in memory now."""
+    with Path(library._name).open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        there, function = (table.get_symbol_by_name(symbol)[0] for symbol in (name, beside))
+    loaded = ctypes.cast(getattr(library, beside), ctypes.c_void_p).value
+    assert loaded is not None
+    address = loaded - function["st_value"] + there["st_value"]
+    return (ctypes.c_ubyte * there["st_size"]).from_address(address)
 
 
 def run(command: list[str]) -> None:

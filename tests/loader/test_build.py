@@ -17,7 +17,18 @@ from packager.format import INFO_FLAG_DEV, INFO_OFFSET, INFO_SIZE
 from packager.image import elf_segments
 from packager.keys import DeviceKey, SigningKey, VerifyKey, load_device_keys, published_test_keys
 from packager.loader_build import build_loader
-from packager.loader_parts import CHIP_SOURCES, CORE_SOURCES, DFU_DOOR, ROM_DOOR, LoaderKeys
+from packager.loader_parts import (
+    CHIP_SOURCES,
+    CORE_SOURCES,
+    DEVELOPMENT,
+    DFU_DOOR,
+    NO_DOOR,
+    NO_INDICATOR,
+    PIN_INDICATOR,
+    PRODUCTION,
+    ROM_DOOR,
+    LoaderKeys,
+)
 from packager.records import parse_info
 from packager.toolchain import Source, compile_link, find_toolchain
 
@@ -126,7 +137,11 @@ def test_every_source_file_is_built() -> None:
     root = resources.loader_sources()
     found = {path.relative_to(root).as_posix() for path in root.rglob("*.c")}
     found = {name for name in found if not name.startswith("examples/")}
-    assert found == {*CHIP_SOURCES, *CORE_SOURCES, *ROM_DOOR, *DFU_DOOR}
+    assert found == {
+        *(*CHIP_SOURCES, *CORE_SOURCES),
+        *(*PRODUCTION, *DEVELOPMENT, *NO_INDICATOR, *PIN_INDICATOR),
+        *(*ROM_DOOR, *DFU_DOOR, *NO_DOOR),
+    }
 
 
 def test_an_unknown_toolchain_is_named() -> None:

@@ -173,13 +173,13 @@ MUTANTS = (
         ),
         (
             "app.c",
-            "    if (record->state != STATE_INSTALLED) {\n        return unmarked_app(record);",
-            "    if (record->state == STATE_NONE) {\n        return unmarked_app(record);",
+            "    if (record->state != STATE_INSTALLED ||\n",
+            "    if (record->state == STATE_NONE ||\n",
         ),
         (
-            "app.c",
-            "    return record->state == STATE_INSTALLED ||\n",
-            "    return record->state != STATE_NONE ||\n",
+            "unproven_refused.c",
+            "    return record->state == STATE_INSTALLED;",
+            "    return record->state != STATE_NONE;",
         ),
     ),
     mutant(

@@ -53,11 +53,11 @@ HARNESS = {
     "look-signed": ("fuzz_look.c", "port.c", "oracle.c", "signer_real.c"),
 }
 LOADER = {
-    "decide": ("decide.c", "app.c", "crc32.c", "mem.c"),
+    "decide": ("decide.c", "app.c", "unproven_refused.c", "crc32.c", "mem.c"),
     "marks": ("mark.c", "crc32.c", "mem.c"),
     "look": ("update.c", "app.c", "crc32.c", "mem.c", "crypto/sha512.c", "crypto/hkdf.c"),
 }
-LOADER["look"] += ("crypto/aead.c",)
+LOADER["look"] += ("crypto/aead.c", "unproven_refused.c", "indicator_none.c")
 LOADER["look-signed"] = (*LOADER["look"], "crypto/ed25519.c", "crypto/x25519.c")
 SANITIZERS = "address,undefined"
 STRICT = ("-Wall", "-Wextra", "-Werror")
