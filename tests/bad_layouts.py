@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 KNOWN = (
-    "known are chip, product, areas, data, boot_check, recovery, entry, usb, rdp, supply_mv,"
-    " result_record, app_ram, watchdog, security_counter"
+    "known are chip, product, areas, data, boot_check, recovery, entry, usb, indicator, mailbox,"
+    " rdp, supply_mv, result_record, app_ram, watchdog, security_counter"
 )
 """Every key at the top."""
 
@@ -1007,6 +1007,41 @@ BAD_LAYOUTS: list[tuple[str, str, str, list[str]]] = [
         [
             "13:9: entry.pin_level: written without 'pin', which pin has it; add 'pin:' or remove "
             "it",
+        ],
+    ),
+    (
+        "a light on a pin of the debugger",
+        "recovery: rom",
+        "recovery: rom\nindicator: {pin: PA13}",
+        [
+            "13:13: indicator.pin: PA13 is SWDIO, expected a pin that nothing else drives at "
+            "reset; use another",
+        ],
+    ),
+    (
+        "a light on the pin of the entry",
+        "recovery: rom",
+        "recovery: dfu\nentry: {pin: PC13}\nindicator: {pin: PC13}",
+        [
+            "14:13: indicator.pin: PC13 is the pin of 'entry', expected a pin that nothing else "
+            "drives at reset; use another",
+        ],
+    ),
+    (
+        "the level of no light",
+        "recovery: rom",
+        "recovery: rom\nindicator: {pin_level: low}",
+        [
+            "13:13: indicator.pin_level: written without 'pin', which pin has it; add 'pin:' or "
+            "remove it",
+        ],
+    ),
+    (
+        "a mailbox whose second register is none",
+        "recovery: rom",
+        "recovery: rom\nmailbox: 31",
+        [
+            "13:1: mailbox: found 31, expected a number from 0 to 30; change it",
         ],
     ),
     (

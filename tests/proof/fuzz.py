@@ -63,6 +63,8 @@ SANITIZERS = "address,undefined"
 STRICT = ("-Wall", "-Wextra", "-Werror")
 RENAMED = tuple(f"-D{name}=own_{name}" for name in ("memcpy", "memmove", "memset", "memcmp"))
 """The loader's memory functions, out of the way of those the sanitizer watches."""
+_FIXED_ADDRESSES = (SETARCH, "-R") if (SETARCH := shutil.which("setarch")) else ()
+"""libFuzzer learns from compared values, addresses among them: without this no run is like another."""
 _DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
 _TALLY = re.compile(r"^TALLY none (\d+) authentic (\d+)(.*)$", re.MULTILINE)
 _FINDING = re.compile(
@@ -315,6 +317,7 @@ class _Job:
         began = time.monotonic()
         artifacts = self.corpus.parent / f"findings-{self.name}-{self.seed}-"
         command = [
+            *_FIXED_ADDRESSES,
             *(str(self.program), str(self.corpus)),
             *(f"-runs={self.executions}", f"-seed={self.seed}", "-timeout=10"),
             *(f"-max_len={MAX_LENGTH[self.name]}", "-len_control=0", "-detect_leaks=0"),
