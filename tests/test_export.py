@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from packager.export import FILES, export_layout
 from packager.export.c_header import c_header
 from packager.export.memory import memory_fragment
 from packager.flash_map import draw, rows
+from packager.format import Recovery
 from packager.image import load_image
 from packager.layout import load_layout
 from packager.vectors import initial_sp
@@ -166,3 +168,21 @@ def test_the_flash_map_shows_what_is_free_and_how_full_an_area_is(tmp_path: Path
 
     assert "free       5 x 128 KiB =  640 KiB   31.2 %" in text
     assert "[################................] 131072 bytes, 50 %" in text
+
+
+@pytest.mark.parametrize("recovery", Recovery)
+def test_the_header_compiles_whatever_the_next_update_comes_by(
+    tmp_path: Path, recovery: Recovery
+) -> None:
+    layout = replace(load_layout(DEFAULT), recovery=recovery)
+
+    assert load_image(build_example("2.0.0", layout, tmp_path), layout).data
+
+
+@pytest.mark.parametrize("recovery", Recovery)
+def test_the_notes_say_how_the_application_asks_for_the_next_update(recovery: Recovery) -> None:
+    notes = FILES["CUBEIDE.md"](replace(load_layout(DEFAULT), recovery=recovery))
+
+    assert ("`splitflash_enter_dfu()`" in notes) is (recovery is not Recovery.NONE)
+    assert ("into the ROM bootloader" in notes) is (recovery is Recovery.ROM)
+    assert ("with this layout it does nothing" in notes) is (recovery is not Recovery.DFU)

@@ -79,8 +79,9 @@ class LoaderExport:
             KeyFileError, BuildError: as :meth:`write`.
         """
         layout = self.layout
-        inputs = f"--layout {layout.path} --keys {self.keys_dir}"
-        command = f"splitflash loader export {inputs} -o NEW_FOLDER"
+        options = f"--layout {layout.path} --keys {self.keys_dir}"
+        options += " --dev" * self.dev + " --with-device-key" * self.with_device_key
+        command = f"splitflash loader export {options} -o NEW_FOLDER"
         must_be_current(directory, self.files(), layout, command)
 
     def files(self) -> dict[str, bytes]:

@@ -18,7 +18,15 @@ from packager.export.loader import KEYS_NAME, LoaderExport
 from packager.keys import keygen, load_device_keys
 from packager.loader_build import build_loader
 from packager.loader_file import read_loader
-from packager.loader_parts import DFU_DOOR, ELF_NAME, HEX_NAME, ROM_DOOR
+from packager.loader_parts import (
+    DEVELOPMENT,
+    DFU_DOOR,
+    ELF_NAME,
+    HEX_NAME,
+    NO_DOOR,
+    PRODUCTION,
+    ROM_DOOR,
+)
 from packager.sim.board import Board, Outcome
 from packager.virtual_flash import flash_files
 
@@ -161,17 +169,18 @@ def test_no_secret_is_exported_unless_asked_for(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "own", "other"),
+    ("name", "dev", "own", "other"),
     [
-        (workshop.DEFAULT, ROM_DOOR, DFU_DOOR),
-        (PROTECTED, DFU_DOOR, ROM_DOOR),
+        (workshop.DEFAULT, False, (*ROM_DOOR, *PRODUCTION), (*DFU_DOOR, *NO_DOOR, *DEVELOPMENT)),
+        (workshop.DEFAULT, True, (*ROM_DOOR, *DEVELOPMENT), (*DFU_DOOR, *NO_DOOR, *PRODUCTION)),
+        (PROTECTED, False, (*DFU_DOOR, *PRODUCTION), (*ROM_DOOR, *NO_DOOR, *DEVELOPMENT)),
     ],
 )
-def test_only_the_files_that_this_layout_links_are_exported(
-    tmp_path: Path, name: str, own: tuple[str, ...], other: tuple[str, ...]
+def test_only_the_files_that_this_loader_links_are_exported(
+    tmp_path: Path, name: str, dev: bool, own: tuple[str, ...], other: tuple[str, ...]
 ) -> None:
     keygen(tmp_path / "keys")
-    exported = LoaderExport(workshop.layout_named(name), tmp_path / "keys").files()
+    exported = LoaderExport(workshop.layout_named(name), tmp_path / "keys", dev).files()
 
     assert {f"src/{part}" for part in own} <= set(exported)
     assert not {f"src/{part}" for part in other} & set(exported)
