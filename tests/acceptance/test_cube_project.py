@@ -22,6 +22,14 @@ from packager.sim.board import Board, Outcome
 
 EVERY = sorted(path.stem for path in layouts().glob("*.yaml"))
 PROTECTED = "h743_protected"
+MARK = 0x3800_0100
+CONSTRUCTOR = f"""
+__attribute__((constructor, used)) static void
+early(void)
+{{
+    *(volatile uint32_t *)0x{MARK:08X}u = 0x11223344u;
+}}
+"""
 VECTORS = 16 + 150
 """Entries of core and chip, RM0433 table 149."""
 
@@ -54,6 +62,20 @@ def test_before_it_knows_of_a_loader_it_has_the_flash_to_itself(
     report = board.boot(limit_seconds=0.1)
 
     assert report.uart == "application 1.0.0\nticking\napplication 1.0.0\n"
+
+
+@pytest.mark.parametrize("tool", ["gcc", "zig"])
+def test_its_start_up_calls_constructors_before_main(path: str, tmp_path: Path, tool: str) -> None:
+    app = cube_project.stock(tmp_path)
+    with (app / "Core" / "Src" / "stm32h7xx_it.c").open("a") as source:
+        source.write(CONSTRUCTOR)
+    board = Board.new(workshop.layout_named(workshop.DEFAULT).chip)
+    board.program(elf_segments(compiled(path, app, tool)))
+
+    report = board.boot(limit_seconds=0.1)
+
+    assert "ticking" in report.uart
+    assert board.read(MARK, 4) == bytes.fromhex("44332211")
 
 
 @pytest.mark.parametrize("tool", ["gcc", "zig"])
