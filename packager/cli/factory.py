@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli import BATCH_OPTION, COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
 
 
 @click.group()
@@ -19,6 +19,7 @@ def factory() -> None:
 @click.argument("app", metavar="APP", type=click.Path(dir_okay=False, path_type=Path))
 @LAYOUT_OPTION
 @KEYS_OPTION
+@BATCH_OPTION
 @click.option(
     "--loader",
     "loader_elf",
@@ -39,6 +40,7 @@ def build(
     app: Path,
     layout_path: Path,
     keys_dir: Path,
+    batches: tuple[str, ...],
     loader_elf: Path | None,
     version: str,
     counter: int | None,
@@ -59,10 +61,11 @@ def build(
     number, floor = pack_version(version), required_counter(counter, layout)
     with tempfile.TemporaryDirectory(prefix="splitflash-loader-") as folder:
         if loader_elf is None:
-            from packager.loader_build import build_loader
+            from packager.loader_build import build_loader, load_loader_keys
 
-            loader_elf = build_loader(layout, keys_dir, Path(folder)).elf
-        pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor)
+            loader_keys = load_loader_keys(keys_dir, batches)
+            loader_elf = build_loader(layout, loader_keys, Path(folder)).elf
+        pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor, batches)
     write_factory(output, pieces)
     click.echo(f"wrote: {output}")
     for address, data in pieces.items():

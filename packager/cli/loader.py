@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from packager.cli import FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
+from packager.cli import BATCH_OPTION, FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
 
 @click.group()
@@ -18,6 +18,7 @@ def loader() -> None:
 @LAYOUT_OPTION
 @KEYS_OPTION
 @FOLDER_OPTION
+@BATCH_OPTION
 @click.option("--dev", is_flag=True, help="Development loader: boots an app that has no record.")
 @TOOLCHAIN_OPTION
 @click.option(
@@ -29,17 +30,18 @@ def build(
     layout_path: Path,
     keys_dir: Path,
     directory: Path,
+    batches: tuple[str, ...],
     dev: bool,
     toolchain: str | None,
     monocypher: Path | None,
 ) -> None:
     """Build the loader; needs device/ and public/, never signing/."""
     from packager.layout import load_layout
-    from packager.loader_build import build_loader
+    from packager.loader_build import build_loader, load_loader_keys
 
     built = build_loader(
         load_layout(layout_path),
-        keys_dir,
+        load_loader_keys(keys_dir, batches),
         directory,
         dev=dev,
         toolchain=toolchain,
