@@ -36,6 +36,13 @@ def factory() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The image; it holds a device key.",
 )
+@click.option(
+    "--steps",
+    "steps_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the steps of production. Default: factory-steps.txt beside the image.",
+)
+@click.option("--no-steps", is_flag=True, help="Print the steps of production only.")
 def build(
     app: Path,
     layout_path: Path,
@@ -45,16 +52,19 @@ def build(
     version: str,
     counter: int | None,
     output: Path,
+    steps_path: Path | None,
+    no_steps: bool,
 ) -> None:
     """Put loader, APP and the record that APP is installed into one .hex.
 
-    Then print what production sets besides: option bytes, as lines for STM32CubeProgrammer. They
-    are never set from here.
+    Then print, and write beside it, what production does with it: lines for STM32CubeProgrammer,
+    option bytes included, and the final check. None of them is ever executed from here.
     """
     from packager.factory import make_factory, write_factory
+    from packager.files import write_atomic
     from packager.format import pack_version
     from packager.layout import load_layout
-    from packager.option_bytes import checklist
+    from packager.option_bytes import STEPS_NAME, checklist
     from packager.packing import required_counter
 
     layout = load_layout(layout_path)
@@ -70,6 +80,11 @@ def build(
     click.echo(f"wrote: {output}")
     for address, data in pieces.items():
         click.echo(f"0x{address:08X}: {len(data)} bytes")
-    for line in checklist(layout, str(output)):
+    steps = checklist(layout, str(output), str(keys_dir))
+    if not no_steps:
+        steps_file = steps_path or output.with_name(STEPS_NAME)
+        write_atomic(steps_file, "".join(f"{line}\n" for line in steps).encode())
+        click.echo(f"wrote: {steps_file}")
+    for line in steps:
         click.echo(line)
     click.echo(f"note: {output} is SECRET: it holds a device key (mode 0600)", err=True)
