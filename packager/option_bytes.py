@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from packager.chip import SECTOR_SIZE
 from packager.format import Recovery
 from packager.layout import Layout
 
@@ -51,14 +50,12 @@ class ProductionOptions:
 def production_options(layout: Layout) -> ProductionOptions:
     """Return what production sets for this layout."""
     limit = max(mv for mv in BROWN_OUT_LEVELS if mv <= layout.supply_mv)
-    bank = next(bank for bank in layout.chip.banks if bank.contains(layout.loader.start))
-    first = (layout.loader.start - bank.start) // SECTOR_SIZE
     loader = layout.loader.start >> 16
     return ProductionOptions(
         brown_out_level=BROWN_OUT_LEVELS[limit],
         boot0_low=loader,
         boot0_high=loader if layout.rdp else ROM_BOOT_ADDRESS,
-        protected_sectors=tuple(first + n for n in range(layout.loader.size // SECTOR_SIZE)),
+        protected_sectors=tuple(sector for _, sector in layout.chip.sectors_of(layout.loader)),
         rdp=layout.rdp,
     )
 

@@ -8,11 +8,21 @@ from pathlib import Path
 import click
 
 from packager.cli import BATCH_OPTION, COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli.device import JSON, ONE_DEVICE, door
+from packager.cli.report import Report
+
+_FACTORY_OPTION = click.option(
+    "--factory",
+    "factory_path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The factory image, as factory build made it.",
+)
 
 
 @click.group()
 def factory() -> None:
-    """Make the image that is flashed once, in production."""
+    """Make the image that is flashed once, in production, and check what became of it."""
 
 
 @factory.command()
@@ -88,3 +98,54 @@ def build(
     for line in steps:
         click.echo(line)
     click.echo(f"note: {output} is SECRET: it holds a device key (mode 0600)", err=True)
+
+
+@factory.command()
+@_FACTORY_OPTION
+@LAYOUT_OPTION
+@click.option(
+    "--keys",
+    "keys_dir",
+    envvar="SPLITFLASH_KEYS",
+    show_envvar=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Key folder with public/: their bytes are compared as well, and named.",
+)
+@BATCH_OPTION
+@ONE_DEVICE
+@JSON
+def check(
+    factory_path: Path,
+    layout_path: Path,
+    keys_dir: Path | None,
+    batches: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> int:
+    """Compare a freshly programmed device with its factory image; changes nothing.
+
+    The device is read through the ROM bootloader (BOOT0 high), before its read-out protection is
+    set and before it takes an update. Every check says ok, problem or not known, and what to do.
+    The exit code is 0 without a problem, 15 if something differs, 14 if it is protected already.
+    """
+    from packager.cli.doctor import tell
+    from packager.dfu.doctor import exit_code
+    from packager.factory_check import check_device, matching_keys, summary
+    from packager.factory_file import read_factory
+    from packager.layout import load_layout
+
+    if batches and keys_dir is None:
+        raise click.UsageError("--batch needs --keys")
+    report = Report("factory check", as_json=as_json)
+    with report.running() as end:
+        layout = load_layout(layout_path)
+        expected = read_factory(factory_path, layout)
+        keys = matching_keys(expected, keys_dir, batches) if keys_dir else ()
+        checks = []
+        with door(device, boot0=True).open() as dfu, report.progress(dfu.where, dfu.clock) as show:
+            for one in check_device(dfu, expected, layout, keys, show):
+                checks.append(one)
+                tell(report, one)
+        report.say(summary(checks), dfu.where)
+        end.exit_code = exit_code(checks)
+    return end.exit_code
