@@ -51,6 +51,8 @@ PUBLISHED_STRING = "splitflash test key, published, never ship: "
 """A test secret is the SHA-256 of this string and its role; everybody knows these keys."""
 
 PRIVATE_DIR_MODE = 0o700
+PUBLIC_DIR_MODE = 0o777
+"""Modes of made folders; the second is subject to the umask."""
 
 
 class Kind(Enum):
@@ -164,9 +166,9 @@ def _write_new(
             raise KeyFileError(str(path), "exists already", "keys are never replaced", do)
     made: list[Path] = []
     try:
-        for folder in ("signing", "device"):
-            (directory / folder).mkdir(PRIVATE_DIR_MODE, parents=True, exist_ok=True)
-        (directory / "public").mkdir(parents=True, exist_ok=True)
+        for path, (kind, _) in paths.items():
+            mode = PRIVATE_DIR_MODE if kind.is_private else PUBLIC_DIR_MODE
+            path.parent.mkdir(mode, parents=True, exist_ok=True)
         for path, (kind, raw) in paths.items():
             mode = files.SECRET_MODE if kind.is_private else files.PUBLIC_MODE
             files.create_exclusive(path, encode_pem(kind, raw), mode, durable=True)

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from packager.cli import BATCH_OPTION, COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli import (
+    BATCH_OPTION,
+    COUNTER_OPTION,
+    FOLDER_OPTION,
+    KEYS_OPTION,
+    LAYOUT_OPTION,
+    SIGNING_KEY_OPTION,
+    VERSION_OPTION,
+)
 from packager.cli.device import JSON, ONE_DEVICE, door
 from packager.cli.report import Report
 
@@ -149,3 +157,85 @@ def check(
         report.say(summary(checks), dfu.where)
         end.exit_code = exit_code(checks)
     return end.exit_code
+
+
+@factory.command()
+@click.argument("csv_path", metavar="SERIALS.csv", type=click.Path(dir_okay=False, path_type=Path))
+@_FACTORY_OPTION
+@LAYOUT_OPTION
+@KEYS_OPTION
+@SIGNING_KEY_OPTION
+@FOLDER_OPTION
+def manifest(
+    csv_path: Path,
+    factory_path: Path,
+    layout_path: Path,
+    keys_dir: Path,
+    signing_key: str | None,
+    directory: Path,
+) -> None:
+    """Write a signed manifest of a production run, and labels to print.
+
+    SERIALS.csv is UTF-8 with commas; its first row names the columns, 'serial' among them, and
+    only that one is read. The manifest says what all these devices were programmed with: product,
+    layout, loader, application, keys, and the SHA-256 of the factory image; it holds no secret.
+    Needs signing/ and public/ of the keys, never device/.
+    """
+    from packager.cli.progress import show_several
+    from packager.factory_file import read_factory
+    from packager.files import write_atomic
+    from packager.keys import load_signing_key
+    from packager.labels import LABELS_NAME, render_labels
+    from packager.layout import load_layout
+    from packager.manifest import make_manifest, write_manifest
+    from packager.serials import read_serials
+
+    layout = load_layout(layout_path)
+    image, key = read_factory(factory_path, layout), load_signing_key(keys_dir, signing_key)
+    name = str(csv_path)
+    with show_several([name]) as progress_of, progress_of(name) as show:
+        read = read_serials(csv_path, show)
+        made = make_manifest(read.serials, image, layout, keys_dir, key)
+        labels = render_labels(made, show)
+        paths = write_manifest(directory, made, key)
+        write_atomic(directory / LABELS_NAME, labels)
+    for path in (*paths, directory / LABELS_NAME):
+        click.echo(f"wrote: {path}")
+    click.echo(f"serials: {len(made.serials)}")
+    click.echo(f"factory_sha256: {made.factory_sha256.hex()}")
+    click.echo(f"signed_by: {key.name} {key.key_id.hex()}")
+    if read.ignored:
+        click.echo(f"note: columns not used: {', '.join(map(ascii, read.ignored))}", err=True)
+
+
+@factory.command("verify-manifest")
+@click.argument("manifest_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@KEYS_OPTION
+@click.option(
+    "--factory",
+    "factory_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also: is this the factory image of the manifest?",
+)
+def verify_manifest(manifest_path: Path, keys_dir: Path, factory_path: Path | None) -> None:
+    """Check a manifest by the signature beside it, and show it; needs public/ only."""
+    from packager.format import version_text
+    from packager.manifest import check_factory_file
+    from packager.manifest import verify_manifest as verify
+
+    found, key = verify(manifest_path, keys_dir)
+    if factory_path is not None:
+        check_factory_file(found, factory_path)
+    click.echo(f"signature: good, by {key.name} {key.key_id.hex()}")
+    click.echo(f"product: {found.product_id} ({found.product_name})")
+    click.echo(f"layout_id: {found.layout_id.hex()}")
+    click.echo(f"loader_version: {version_text(found.loader_version)}")
+    click.echo(f"version: {version_text(found.version)}")
+    click.echo(f"security_counter: {found.security_counter}")
+    click.echo(f"image_digest: {found.image_digest.hex()}")
+    same = ", as the file given" if factory_path else ""
+    click.echo(f"factory_sha256: {found.factory_sha256.hex()}{same}")
+    click.echo(f"verify_keys: {', '.join(key_id.hex() for key_id in found.verify_keys)}")
+    pairs = zip(found.batch, found.device_keys, strict=True)
+    click.echo(f"device_keys: {', '.join(f'{name} {key_id.hex()}' for name, key_id in pairs)}")
+    click.echo(f"serials: {len(found.serials)}")

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli import (
+    COUNTER_OPTION,
+    KEYS_OPTION,
+    LAYOUT_OPTION,
+    SIGNING_KEY_OPTION,
+    VERSION_OPTION,
+)
 
 if TYPE_CHECKING:
     from packager.packing import Packed
@@ -40,11 +46,7 @@ _FILE = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, p
     is_flag=True,
     help="May replace a higher version with the same security counter.",
 )
-@click.option(
-    "--signing-key",
-    type=click.Choice(["active", "spare"]),
-    help="Which key signs. Default: active, or spare when active is gone.",
-)
+@SIGNING_KEY_OPTION
 @click.option(
     "--to",
     "to",

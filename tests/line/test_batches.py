@@ -116,6 +116,7 @@ def test_the_release_desk_and_the_loader_desk_can_each_do_without_the_others_sec
     shutil.rmtree(folder / "signing")
 
     assert keygen_batch(folder, "b1").fingerprints.keys() == {"b1"}
+    assert not (folder / "signing").exists()
 
 
 # -- choosing -------------------------------------------------------------------------------------
