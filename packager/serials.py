@@ -38,7 +38,7 @@ def read_serials(path: Path, progress: Progress = silent) -> Serials:
     rows = _rows(text, path)
     line, header = next(rows, (1, []))
     column = _column(header, f"{path}:{line}")
-    lines = text.count("\n") + 1
+    lines = len(text.splitlines())
     seen: dict[str, int] = {}
     for line, row in rows:
         where = f"{path}:{line}"
@@ -53,6 +53,7 @@ def read_serials(path: Path, progress: Progress = silent) -> Serials:
         progress("serials", min(line, lines), lines)
     if not seen:
         raise FormatError(str(path), "no serials", "expected one a row", "add them below 'serial'")
+    progress("serials", lines, lines)
     return Serials(tuple(seen), tuple(name for name in header if name != COLUMN))
 
 
