@@ -76,6 +76,7 @@ def test_the_developers_walk_through_works_line_by_line_and_ends_with_the_new_ve
     assert "good: 11 checks, nothing differs" in said
     assert "signature: good, by active" in said
     assert "wrote: run-1/labels.html" in said
+    assert "holds device key: b2 " in said
 
 
 def test_the_readme_says_of_option_bytes_that_nobody_tried_them_on_the_real_program() -> None:
