@@ -1,7 +1,8 @@
 """Compares a freshly programmed device with its factory image, over the ROM bootloader.
 
 Promises: nothing on the device is changed; all of loader, app, marks and staging is read; whatever
-differs is named with where, what was found, what was expected and what to do.
+differs is named with where, what was found, what was expected and what to do; no byte of the
+loader's area is shown, because the device key is one of its constants.
 """
 
 from __future__ import annotations
@@ -76,11 +77,16 @@ class Difference:
     count: int
     """Bytes that differ in all, unreadable ones included."""
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """Say where it is, and show nothing of what is there."""
         if self.found is None:
             return f"0x{self.address:08X} cannot be read (a torn or worn flash word)"
         many = f"{self.count} bytes differ, the first" if self.count > 1 else "1 byte differs,"
-        return f"{many} at 0x{self.address:08X}: {self.found.hex()}"
+        return f"{many} at 0x{self.address:08X}"
+
+    def __str__(self) -> str:
+        return self.place if self.found is None else f"{self.place}: {self.found.hex()}"
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,8 @@ def _different(name: str, found: str, expected: str, do: str, where: str) -> Che
 def _same(name: str, read: _Read, factory: FactoryFile, where: str) -> Check:
     expected = factory.content[name]
     difference = read.compared(expected)
+    if difference and name == "loader":  # it holds the device key, so no byte of it is shown
+        return _different(name, difference.place, f"it as in {factory.name}", WRITE_AGAIN, where)
     if difference:
         wanted = f"{difference.expected.hex()} as in {factory.name}"
         return _different(name, str(difference), wanted, WRITE_AGAIN, where)

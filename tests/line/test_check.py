@@ -23,7 +23,13 @@ from packager.factory_check import check_device, summary
 from packager.factory_file import FactoryFile, read_factory
 from packager.format import INFO_OFFSET, RECORD_SIZE
 from packager.hex_file import write_hex
-from packager.keys import keygen, keygen_batch, load_recipients, load_verify_keys
+from packager.keys import (
+    keygen,
+    keygen_batch,
+    load_device_keys,
+    load_recipients,
+    load_verify_keys,
+)
 from packager.layout import Layout
 from packager.loader_file import read_loader
 from packager.records import MarkRecord, build_record, parse_record
@@ -243,7 +249,7 @@ SECOND = MARKS.start + RECORD_SIZE
 DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
     "a byte of the loader": (
         lambda s, b: flip(b, 0x0800_1003),
-        {"loader": r"1 byte differs, at 0x08001003: .{16}, expected .{16} as in .*factory_SECRET"},
+        {"loader": "1 byte differs, at 0x08001003, expected it as in .*factory_SECRET.hex -> wr"},
     ),
     "a torn word of the loader": (
         lambda s, b: poison(b, 0x0800_1000),
@@ -251,12 +257,12 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
     ),
     "something behind the loader": (
         lambda s, b: change(b, 0x0801_FFE0, b"guest"),
-        {"loader": "5 bytes differ, the first at 0x0801FFE0: 6775657374ffffff, expected ff"},
+        {"loader": "5 bytes differ, the first at 0x0801FFE0, expected it as in"},
     ),
     "no loader": (
         lambda s, b: b.program({0x0800_0000: b"\xff" * 32}),
         {
-            "loader": "bytes differ, the first at 0x08000000: ffffffffffffffff",
+            "loader": "bytes differ, the first at 0x08000000, expected it",
             "layout": "no splitflash loader: no info block at 0x08000400",
         },
     ),
@@ -390,6 +396,22 @@ def test_boot0_may_lead_to_the_loader_where_the_rom_is_to_be_of_no_use(
 
     bad = [check.name for check in checks if check.verdict is not Verdict.OK]
     assert bad == ([] if is_good else ["BOOT_CM7_ADD1"])
+
+
+def test_no_byte_of_the_device_key_is_shown_where_it_differs(
+    station: Station, check: Callable[..., Said]
+) -> None:
+    (key,) = load_device_keys(station.shop.keys)
+    board = station.board()
+    at = 0x0800_0000 + station.pieces[0x0800_0000].index(key.secret)
+    flip(board, at)
+
+    said = check(board)
+
+    text = "\n".join(said.lines) + said.err
+    assert said.problems().keys() == {"loader"}
+    assert f"at 0x{at:08X}" in said.problems()["loader"]
+    assert not any(key.secret[n : n + 3].hex() in text for n in range(len(key.secret) - 2))
 
 
 def test_a_device_of_another_product_is_told_by_its_layout(
