@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packager.chip import FLASH_WORD, KIB, Span
+from packager.dfu.area import Area, read_area
 from packager.dfu.doctor import Check, Verdict
 from packager.dfu.pipe import Progress, silent
 from packager.dfu.protocol import DfuSe
@@ -48,13 +48,8 @@ from packager.option_bytes import ProductionOptions, production_options
 from packager.records import InfoBlock, MarkRecord, parse_info, parse_record
 from packager.segments import BLANK
 
-PIECE = 16 * KIB
-"""Bytes read at once; where that fails, it is tried word by word."""
 OPTION_BLOCK_SIZE = 0x134
 """Bytes of option registers that the ROM shows at ``OPTION_WORD``, bank 2 included."""
-SHOWN = 8
-"""Bytes of a difference that are printed."""
-
 WRITE_AGAIN = "write the factory image again and have it read back"
 ERASE_FIRST = "erase the whole chip with the programmer, then " + WRITE_AGAIN
 SET_OPTIONS = "set it as factory-steps.txt says"
@@ -65,62 +60,6 @@ TOO_LATE = (
 NOT_LOOKED_AT = "not looked at: "
 
 AnyKey = VerifyKey | Recipient
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first flash bytes that are not as expected; ``found`` is None where reading fails."""
-
-    address: int
-    found: bytes | None
-    expected: bytes
-    count: int
-    """Bytes that differ in all, unreadable ones included."""
-
-    @property
-    def place(self) -> str:
-        """Say where it is, and show nothing of what is there."""
-        if self.found is None:
-            return f"0x{self.address:08X} cannot be read (a torn or worn flash word)"
-        many = f"{self.count} bytes differ, the first" if self.count > 1 else "1 byte differs,"
-        return f"{many} at 0x{self.address:08X}"
-
-    def __str__(self) -> str:
-        return self.place if self.found is None else f"{self.place}: {self.found.hex()}"
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An area as the device has it; unreadable words are blank here and listed."""
-
-    span: Span
-    data: bytes
-    unreadable: frozenset[int]
-
-    def compared(self, expected: bytes) -> Difference | None:
-        """Return the difference to ``expected``, with all behind it blank."""
-        wanted = expected.ljust(self.span.size, bytes([BLANK]))
-        words = range(0, self.span.size, FLASH_WORD)
-        bad = [
-            at
-            for at in words
-            if self.data[at : at + FLASH_WORD] != wanted[at : at + FLASH_WORD]
-            or self.span.start + at in self.unreadable
-        ]
-        if not bad:
-            return None
-        count = sum(self._count(at, wanted) for at in bad)
-        if self.span.start + bad[0] in self.unreadable:
-            return Difference(self.span.start + bad[0], None, wanted[bad[0] :][:SHOWN], count)
-        at = next(n for n in range(bad[0], self.span.size) if self.data[n] != wanted[n])
-        found, expected = self.data[at : at + SHOWN], wanted[at : at + SHOWN]
-        return Difference(self.span.start + at, found, expected, count)
-
-    def _count(self, at: int, wanted: bytes) -> int:
-        if self.span.start + at in self.unreadable:
-            return FLASH_WORD
-        pairs = zip(self.data[at : at + FLASH_WORD], wanted[at : at + FLASH_WORD], strict=True)
-        return sum(found != expected for found, expected in pairs)
 
 
 def matching_keys(
@@ -157,7 +96,7 @@ def check_device(
         yield Check("access", Verdict.PROBLEM, found, do, where, DeviceError.exit_code)
         return
     try:
-        loader = _read(device, layout.loader, "loader", progress)
+        loader = read_area(device, layout.loader, "loader", progress)
     except ProtectedError as error:
         code = error.exit_code
         yield Check("read protection", Verdict.PROBLEM, error.found, TOO_LATE, where, code)
@@ -165,9 +104,9 @@ def check_device(
     yield Check("read protection", Verdict.OK, _protection(layout), "", where)
     yield _same("loader", loader, factory, where)
     yield from _who(loader, factory, layout, keys, where)
-    yield _same("app", _read(device, layout.app, "app", progress), factory, where)
-    yield _marks(_read(device, layout.marks, "marks", progress), factory, where)
-    yield _staging(_read(device, layout.staging, "staging", progress), where)
+    yield _same("app", read_area(device, layout.app, "app", progress), factory, where)
+    yield _marks(read_area(device, layout.marks, "marks", progress), factory, where)
+    yield _staging(read_area(device, layout.staging, "staging", progress), where)
     yield from _options(device, layout, where)
 
 
@@ -187,28 +126,6 @@ def _protection(layout: Layout) -> str:
     return "off (RDP level 0), as the layout has it"
 
 
-def _read(device: DfuSe, span: Span, phase: str, progress: Progress) -> _Read:
-    pieces, unreadable = [], set()
-    for at in range(span.start, span.end, PIECE):
-        try:
-            pieces.append(device.upload(at, PIECE))
-        except RequestRefusedError:
-            for address in range(at, at + PIECE, FLASH_WORD):
-                word = _word(device, address)
-                pieces.append(word or bytes([BLANK]) * FLASH_WORD)
-                if word is None:
-                    unreadable.add(address)
-        progress(phase, at + PIECE - span.start, span.size)
-    return _Read(span, b"".join(pieces), frozenset(unreadable))
-
-
-def _word(device: DfuSe, address: int) -> bytes | None:
-    try:
-        return device.upload(address, FLASH_WORD)
-    except RequestRefusedError:
-        return None
-
-
 def _different(name: str, found: str, expected: str, do: str, where: str) -> Check:
     text = f"{found}, expected {expected}"
     return Check(name, Verdict.PROBLEM, text, do, where, VerifyMismatchError.exit_code)
@@ -217,7 +134,7 @@ def _different(name: str, found: str, expected: str, do: str, where: str) -> Che
 # -- what lies in flash ---------------------------------------------------------------------------
 
 
-def _same(name: str, read: _Read, factory: FactoryFile, where: str) -> Check:
+def _same(name: str, read: Area, factory: FactoryFile, where: str) -> Check:
     expected = factory.content[name]
     difference = read.compared(expected)
     if difference and name == "loader":  # it holds the device key, so no byte of it is shown
@@ -239,7 +156,7 @@ def _app_text(record: MarkRecord) -> str:
 
 
 def _who(
-    read: _Read, factory: FactoryFile, layout: Layout, keys: Sequence[AnyKey], where: str
+    read: Area, factory: FactoryFile, layout: Layout, keys: Sequence[AnyKey], where: str
 ) -> Iterator[Check]:
     try:
         info = parse_info(read.data[INFO_OFFSET : INFO_OFFSET + INFO_SIZE])
@@ -264,7 +181,7 @@ def _layout(loader: LoaderFile, layout: Layout, where: str) -> Check:
 
 
 def _keys(
-    read: _Read, info: InfoBlock, factory: FactoryFile, keys: Sequence[AnyKey], where: str
+    read: Area, info: InfoBlock, factory: FactoryFile, keys: Sequence[AnyKey], where: str
 ) -> Check:
     own = factory.loader.info
     names = {key.key_id: key.name for key in keys}
@@ -289,7 +206,7 @@ def _ids(info: InfoBlock, names: dict[bytes, str]) -> str:
     return f"trusts {listed(info.verify_key_ids)}; holds {listed(info.device_key_ids)}"
 
 
-def _marks(read: _Read, factory: FactoryFile, where: str) -> Check:
+def _marks(read: Area, factory: FactoryFile, where: str) -> Check:
     difference = read.compared(factory.content["marks"])
     if difference is None:
         found = f"installed {_app_text(factory.record)}, twice, and no other record"
@@ -301,7 +218,7 @@ def _marks(read: _Read, factory: FactoryFile, where: str) -> Check:
     return _different("records", found, expected, do, where)
 
 
-def _record_text(read: _Read, slot: int) -> str:
+def _record_text(read: Area, slot: int) -> str:
     data = read.data[slot * RECORD_SIZE :][:RECORD_SIZE]
     if data.count(BLANK) == len(data):
         return "missing"
@@ -312,7 +229,7 @@ def _record_text(read: _Read, slot: int) -> str:
     return f"{record.type.name.lower()} {_app_text(record)}"
 
 
-def _staging(read: _Read, where: str) -> Check:
+def _staging(read: Area, where: str) -> Check:
     difference = read.compared(b"")
     if difference is None:
         return Check("staging", Verdict.OK, "blank", "", where)

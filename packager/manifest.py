@@ -1,7 +1,7 @@
 """The manifest of a production run: what went into which serials, signed by the maker.
 
-A JSON file and beside it a detached Ed25519 signature of its bytes behind a domain prefix of its
-own. Read back, nothing of the JSON is looked at before the signature is good.
+A JSON file, and beside it in hexadecimal an Ed25519 signature (RFC 8032) over ``MANIFEST_DOMAIN``
+and the bytes of the file. Read back, nothing of the JSON is looked at before the signature is good.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 import workshop
 
 import packager
+from packager.chip import CHIPS, SECTOR_SIZE, Span
 from packager.layout import Layout
 from packager.option_bytes import checklist
 
@@ -48,6 +49,21 @@ def test_without_protection_boot0_keeps_leading_to_the_rom_and_nothing_is_locked
 @pytest.mark.parametrize(("supply", "level"), [(1950, 0), (2250, 1), (2550, 2), (2850, 3)])
 def test_the_brown_out_level_is_the_highest_the_supply_allows(supply: int, level: int) -> None:
     assert f"BOR_LEV={level} " in commands(replace(OPEN, supply_mv=supply))[1]
+
+
+@pytest.mark.parametrize(
+    ("chip", "span", "sectors"),
+    [
+        ("stm32h743xi", Span(0x0800_0000, 1), ((1, 0),)),
+        ("stm32h743xi", Span(0x080E_0000, 4 * SECTOR_SIZE), ((1, 7), (2, 0), (2, 1), (2, 2))),
+        ("stm32h743xg", Span(0x0816_0000, SECTOR_SIZE), ((2, 3),)),
+        ("stm32h743xg", Span(0x0808_0000, SECTOR_SIZE), ()),
+    ],
+)
+def test_sectors_are_counted_within_their_bank(
+    chip: str, span: Span, sectors: tuple[tuple[int, int], ...]
+) -> None:
+    assert CHIPS[chip].sectors_of(span) == sectors
 
 
 def test_no_line_of_the_package_starts_the_programmer() -> None:

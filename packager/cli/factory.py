@@ -78,6 +78,8 @@ def build(
     Then print, and write beside it, what production does with it: lines for STM32CubeProgrammer,
     option bytes included, and the final check. None of them is ever executed from here.
     """
+    if no_steps and steps_path is not None:
+        raise click.UsageError("--steps and --no-steps contradict each other")
     from packager.factory import make_factory, write_factory
     from packager.files import write_atomic
     from packager.format import pack_version

@@ -127,3 +127,9 @@ def test_factory_build_writes_beside_the_image_what_it_prints(
     if beside:
         assert (tmp_path / beside).read_text() == steps
         assert re.search(rf"^wrote: {re.escape(beside)}$", out, re.MULTILINE)
+
+
+def test_to_write_the_steps_and_not_to_write_them_is_wrong_usage(tmp_path: Path) -> None:
+    given = ["app.bin", "--layout", "l", "--keys", "k", "--version", "1.0.0"]
+
+    assert run(["factory", "build", *given, "--steps", "s.txt", "--no-steps"]) == 2
