@@ -248,12 +248,12 @@ APP, MARKS, STAGING = LAYOUT.app, LAYOUT.marks, LAYOUT.staging
 SECOND = MARKS.start + RECORD_SIZE
 DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
     "a byte of the loader": (
-        lambda s, b: flip(b, 0x0800_1003),
-        {"loader": "1 byte differs, at 0x08001003, expected it as in .*factory_SECRET.hex -> wr"},
+        lambda s, b: flip(b, 0x0800_0023),
+        {"loader": "1 byte differs, at 0x08000023, expected it as in .*factory_SECRET.hex -> wr"},
     ),
     "a torn word of the loader": (
-        lambda s, b: poison(b, 0x0800_1000),
-        {"loader": r"0x08001000 cannot be read \(a torn or worn flash word\)"},
+        lambda s, b: poison(b, 0x0800_0040),
+        {"loader": r"0x08000040 cannot be read \(a torn or worn flash word\)"},
     ),
     "something behind the loader": (
         lambda s, b: change(b, 0x0801_FFE0, b"guest"),
@@ -411,7 +411,7 @@ def test_no_byte_of_the_device_key_is_shown_where_it_differs(
     text = "\n".join(said.lines) + said.err
     assert said.problems().keys() == {"loader"}
     assert f"at 0x{at:08X}" in said.problems()["loader"]
-    assert not any(key.secret[n : n + 3].hex() in text for n in range(len(key.secret) - 2))
+    assert not any(key.secret[n : n + 4].hex() in text for n in range(len(key.secret) - 3))
 
 
 def test_a_device_of_another_product_is_told_by_its_layout(
