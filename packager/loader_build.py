@@ -7,7 +7,7 @@ Writes two files that hold the device key, named and moded as the secrets they a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,14 +85,16 @@ class BuiltLoader:
     toolchain: str
 
 
-def load_loader_keys(directory: Path) -> LoaderKeys:
+def load_loader_keys(directory: Path, batches: Sequence[str] = ()) -> LoaderKeys:
     """Load what a loader needs from a keys folder; ``signing/`` may be missing.
 
+    Without ``batches`` every device key goes in, if there are not more than 2.
+
     Raises:
-        KeyFileError: a key is missing, misplaced, blank or published.
+        KeyFileError: a key is missing, misplaced, blank or published, or there are too many.
     """
     return LoaderKeys(
-        tuple(keys.load_verify_keys(directory)), tuple(keys.load_device_keys(directory))
+        tuple(keys.load_verify_keys(directory)), tuple(keys.load_device_keys(directory, batches))
     )
 
 
