@@ -80,6 +80,15 @@ class Chip(NamedTuple):
                 return number
         return None
 
+    def sectors_of(self, span: Span) -> tuple[tuple[int, int], ...]:
+        """Return bank (1 or 2) and number within it of every sector that ``span`` touches."""
+        return tuple(
+            (number, (address - bank.start) // SECTOR_SIZE)
+            for number, bank in enumerate(self.banks, start=1)
+            for address in range(bank.start, bank.end, SECTOR_SIZE)
+            if span.overlaps(Span(address, SECTOR_SIZE))
+        )
+
     def ram_of(self, address: int) -> Ram | None:
         """Return the RAM region that holds ``address``, else None."""
         return next((ram for ram in self.ram if ram.span.contains(address)), None)

@@ -13,7 +13,7 @@
     |   |-- SeveralDevicesError   12   more than one, and we do not guess
     |   |-- PermissionOrDriverError 13 the operating system does not let us talk to it
     |   |-- ProtectedError        14   read-protected device
-    |   |-- VerifyMismatchError   15   read-back differs from what was written
+    |   |-- VerifyMismatchError   15   read-back differs from what was, or should have been, written
     |   |-- DeviceTimeoutError    16   the device did not answer within its deadline
     |   |-- SomeFailedError       17   several devices at once, and not all of them took it
     |   `-- OutsideStagingError   18   the update does not fit the staging area of the device
@@ -133,7 +133,7 @@ class ProtectedError(DeviceError):
 
 
 class VerifyMismatchError(DeviceError):
-    """What was read back differs from what was written."""
+    """What was read back differs from what was written, or from a factory image."""
 
     exit_code = 15
 

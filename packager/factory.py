@@ -17,7 +17,13 @@ from packager.files import SECRET_MODE, write_atomic
 from packager.format import DIGEST_SIZE, pad_to_flash_word
 from packager.hex_file import read_hex, write_hex
 from packager.image import load_image
-from packager.keys import load_recipients, load_verify_keys
+from packager.keys import (
+    LOADER_ROOM,
+    Recipient,
+    choose_keys,
+    load_every_recipient,
+    load_verify_keys,
+)
 from packager.layout import Layout
 from packager.loader_file import LoaderFile, read_loader
 from packager.records import (
@@ -35,7 +41,13 @@ FACTORY_UPDATE_ID = bytes(DIGEST_SIZE)
 
 
 def make_factory(
-    app: Path, loader_elf: Path, layout: Layout, keys_dir: Path, version: int, counter: int
+    app: Path,
+    loader_elf: Path,
+    layout: Layout,
+    keys_dir: Path,
+    version: int,
+    counter: int,
+    batches: Sequence[str] = (),
 ) -> dict[int, bytes]:
     """Read application and loader, check them against layout and keys, and put them together.
 
@@ -43,11 +55,7 @@ def make_factory(
         PackagerError: any of them does not fit the others.
     """
     loader = read_loader(loader_elf)
-    check_keys(
-        loader,
-        [key.key_id for key in load_verify_keys(keys_dir)],
-        [key.key_id for key in load_recipients(keys_dir)],
-    )
+    check_key_folder(loader, keys_dir, batches)
     return build_factory(load_image(app, layout).data, loader, layout, version, counter)
 
 
@@ -131,6 +139,30 @@ def check_loader(loader: LoaderFile, layout: Layout) -> None:
             )
 
 
+def check_key_folder(loader: LoaderFile, keys_dir: Path, batches: Sequence[str] = ()) -> None:
+    """Return only if a loader holds keys of this folder, and with ``batches`` just theirs.
+
+    Raises:
+        KeyFileError: a key is not as it should be, or there is no such batch.
+        RefusedError: the loader was built with other keys.
+    """
+    recipients = load_every_recipient(keys_dir)
+    verify_key_ids = [key.key_id for key in load_verify_keys(keys_dir)]
+    check_keys(loader, verify_key_ids, [key.key_id for key in recipients])
+    if not batches:
+        return
+    chosen = {
+        key.key_id for key in choose_keys(recipients, batches, LOADER_ROOM, keys_dir / "public")
+    }
+    if set(loader.info.device_key_ids) != chosen:
+        raise RefusedError(
+            loader.name,
+            f"holds device keys {_named(loader.info.device_key_ids, recipients)}",
+            f"expected those of batch {' and '.join(batches)}, {_named(chosen, recipients)}",
+            "build the loader with the same --batch",
+        )
+
+
 def check_keys(
     loader: LoaderFile, verify_key_ids: Sequence[bytes], recipient_ids: Sequence[bytes]
 ) -> None:
@@ -162,6 +194,11 @@ def write_factory(path: Path, pieces: dict[int, bytes]) -> None:
     if read_hex(data, str(path)) != pieces:
         raise FormatError(str(path), "reads back differently", "expected itself", "report this")
     write_atomic(path, data, SECRET_MODE)
+
+
+def _named(ids: Collection[bytes], recipients: Sequence[Recipient]) -> str:
+    names = {key.key_id: key.name for key in recipients}
+    return ", ".join(sorted(f"{names.get(key_id, '?')} {key_id.hex()}" for key_id in ids))
 
 
 def _listed(ids: Collection[bytes]) -> str:

@@ -58,6 +58,8 @@ RESULT_SIZE = 64
 
 SIGNATURE_DOMAIN = b"splitflash update header v1".ljust(32, b"\0")
 WRAP_DOMAIN = b"splitflash update v1 key wrap"
+MANIFEST_DOMAIN = b"splitflash factory manifest v1".ljust(32, b"\0")
+"""As long as that of updates and another: no signature of one is ever one of the other."""
 
 FLAG_ALLOW_DOWNGRADE = 1
 """``flags`` bit 0: at an equal security counter a lower version may be installed."""

@@ -5,6 +5,9 @@
     DIR/public/{active,spare}.verify.pem        Ed25519 public       loader build
     DIR/public/device.public.pem                X25519 public        pack
 
+A batch is a device key of its own name beside ``device``: ``device/NAME.pem`` and
+``public/NAME.public.pem``. Which go into a loader, or can open an update, is chosen by name.
+
 Files are PEM by RFC 8410 (PKCS #8 and SubjectPublicKeyInfo), as OpenSSL writes them. A key in the
 wrong place, a blank one, one of low order and the published test keys are refused by every loader
 below. No key is ever part of a message.
@@ -20,11 +23,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from packager import crypto, files
 from packager.chip import KIB
@@ -39,11 +42,17 @@ MAX_DEVICE_KEYS = 2
 MAX_RECIPIENTS = 4
 """How many keys a loader, and an update, have room for."""
 MAX_KEY_FILE_SIZE = 4 * KIB
+BATCH_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+"""Lower case, so that two batches stay two files on every file system."""
+_ROLES = ("active", "spare")
+"""Names of signing keys, which nothing else may be called."""
 
 PUBLISHED_STRING = "splitflash test key, published, never ship: "
 """A test secret is the SHA-256 of this string and its role; everybody knows these keys."""
 
 PRIVATE_DIR_MODE = 0o700
+PUBLIC_DIR_MODE = 0o777
+"""Modes of made folders; the second is subject to the umask."""
 
 
 class Kind(Enum):
@@ -123,17 +132,43 @@ def keygen(directory: Path) -> NewKeys:
         KeyFileError: a key is there already, or a file cannot be written; nothing is left then.
     """
     contents, fingerprints = _new_keys()
+    return _write_new(directory, contents, fingerprints, "name a new folder")
+
+
+def keygen_batch(directory: Path, name: str) -> NewKeys:
+    """Make the device key of a batch beside the keys in ``directory``; never replaces a file.
+
+    Raises:
+        KeyFileError: no name of a batch, one that is taken, no keys in ``directory``, or a file
+            cannot be written; nothing is left then.
+    """
+    if not re.fullmatch(BATCH_NAME, name, re.ASCII) or name in _ROLES:
+        wanted = f"expected 1 to 32 of a-z 0-9 _ -, not {' or '.join(_ROLES)}"
+        raise KeyFileError(f"batch '{name}'", "no name for a batch", wanted, "choose another name")
+    load_verify_keys(directory)  # a batch belongs to a product
+    contents = _new_device_key(name)
+    return _write_new(directory, *contents, "choose another name for the batch")
+
+
+_Contents = dict[str, tuple[Kind, bytes]]
+"""Files below a key folder: what each holds, and the raw key."""
+
+
+def _write_new(
+    directory: Path, contents: _Contents, fingerprints: dict[str, bytes], do: str
+) -> NewKeys:
+    """Write key files, all of them or none, and none that is there already."""
+    for name, (kind, raw) in contents.items():
+        refuse_weak_key(name, kind, raw)  # a broken random generator shows as a blank key
     paths = {directory / name: content for name, content in contents.items()}
     for path in paths:
         if path.exists() or path.is_symlink():
-            raise KeyFileError(
-                str(path), "exists already", "keys are never replaced", "name a new folder"
-            )
+            raise KeyFileError(str(path), "exists already", "keys are never replaced", do)
     made: list[Path] = []
     try:
-        for folder in ("signing", "device"):
-            (directory / folder).mkdir(PRIVATE_DIR_MODE, parents=True, exist_ok=True)
-        (directory / "public").mkdir(parents=True, exist_ok=True)
+        for path, (kind, _) in paths.items():
+            mode = PRIVATE_DIR_MODE if kind.is_private else PUBLIC_DIR_MODE
+            path.parent.mkdir(mode, parents=True, exist_ok=True)
         for path, (kind, raw) in paths.items():
             mode = files.SECRET_MODE if kind.is_private else files.PUBLIC_MODE
             files.create_exclusive(path, encode_pem(kind, raw), mode, durable=True)
@@ -148,23 +183,27 @@ def keygen(directory: Path) -> NewKeys:
     return NewKeys(tuple(paths), fingerprints)
 
 
-def _new_keys() -> tuple[dict[str, tuple[Kind, bytes]], dict[str, bytes]]:
-    contents: dict[str, tuple[Kind, bytes]] = {}
+def _new_keys() -> tuple[_Contents, dict[str, bytes]]:
+    contents: _Contents = {}
     fingerprints = {}
-    for name in ("active", "spare"):
+    for name in _ROLES:
         secret = crypto.draw(KEY_SIZE)
         public = crypto.verify_key_of(secret)
         contents[f"signing/{name}.pem"] = (Kind.SIGNING, secret)
         contents[f"public/{name}.verify.pem"] = (Kind.VERIFY, public)
         fingerprints[name] = fingerprint(public)
+    device, of_device = _new_device_key("device")
+    return {**contents, **device}, {**fingerprints, **of_device}
+
+
+def _new_device_key(name: str) -> tuple[_Contents, dict[str, bytes]]:
     secret = crypto.draw(KEY_SIZE)
     public = crypto.public_key_of(secret)
-    contents["device/device.pem"] = (Kind.DEVICE, secret)
-    contents["public/device.public.pem"] = (Kind.RECIPIENT, public)
-    fingerprints["device"] = fingerprint(public)
-    for name, (kind, raw) in contents.items():
-        refuse_weak_key(name, kind, raw)  # a broken random generator shows as a blank key
-    return contents, fingerprints
+    contents = {
+        f"device/{name}.pem": (Kind.DEVICE, secret),
+        f"public/{name}.public.pem": (Kind.RECIPIENT, public),
+    }
+    return contents, {name: fingerprint(public)}
 
 
 def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
@@ -176,7 +215,7 @@ def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
     """
     folder = directory / "signing"
     if name is None:
-        names = [name for name in ("active", "spare") if (folder / f"{name}.pem").exists()]
+        names = [name for name in _ROLES if (folder / f"{name}.pem").exists()]
         if not names:
             raise KeyFileError(
                 str(folder),
@@ -200,15 +239,25 @@ def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
     return key
 
 
-def load_device_keys(directory: Path) -> list[DeviceKey]:
-    """Load every ``device/*.pem``, 1 or 2 of them, by name.
+def load_device_keys(directory: Path, names: Sequence[str] = ()) -> list[DeviceKey]:
+    """Load the device keys of a loader: those named, else every ``device/*.pem``; 1 or 2, by name.
 
     Raises:
-        KeyFileError: none, too many, readable by others, of the wrong kind, or weak.
+        KeyFileError: none, too many, unknown or named twice; or see :func:`load_every_device_key`.
+    """
+    found = load_every_device_key(directory)
+    return choose_keys(found, names, LOADER_ROOM, directory / "device")
+
+
+def load_every_device_key(directory: Path) -> list[DeviceKey]:
+    """Load every ``device/*.pem`` by name, however many batches there are.
+
+    Raises:
+        KeyFileError: none, readable by others, of the wrong kind, or weak.
     """
     folder = directory / "device"
     _check_folder(folder, Kind.DEVICE)
-    paths = _count(folder, sorted(folder.glob("*.pem")), MAX_DEVICE_KEYS, "*.pem")
+    paths = _some(folder, "*.pem", MAX_DEVICE_KEYS)
     secrets = {path: _load(path, Kind.DEVICE) for path in paths}
     keys = [DeviceKey(path.stem, raw, crypto.public_key_of(raw)) for path, raw in secrets.items()]
     _refuse_twins(folder, ((key.name, key.public) for key in keys))
@@ -222,17 +271,82 @@ def load_verify_keys(directory: Path) -> list[VerifyKey]:
         KeyFileError: none, too many, of the wrong kind, or weak.
     """
     found = _load_public(directory, Kind.VERIFY, ".verify.pem", MAX_VERIFY_KEYS)
+    if len(found) > MAX_VERIFY_KEYS:
+        raise KeyFileError(
+            str(directory / "public"),
+            f"{len(found)} files *.verify.pem",
+            f"expected 1 to {MAX_VERIFY_KEYS}",
+            "move the others away",
+        )
     return [VerifyKey(name, raw) for name, raw in found]
 
 
-def load_recipients(directory: Path) -> list[Recipient]:
-    """Load every ``public/*.public.pem``, 1 to 4 of them, by name.
+def load_recipients(directory: Path, names: Sequence[str] = ()) -> list[Recipient]:
+    """Load the recipients of an update: those named, else every ``public/*.public.pem``; 1 to 4.
 
     Raises:
-        KeyFileError: none, too many, of the wrong kind, or weak.
+        KeyFileError: none, too many, unknown or named twice; or see :func:`load_every_recipient`.
+    """
+    found = load_every_recipient(directory)
+    return choose_keys(found, names, UPDATE_ROOM, directory / "public")
+
+
+def load_every_recipient(directory: Path) -> list[Recipient]:
+    """Load every ``public/*.public.pem`` by name, however many batches there are.
+
+    Raises:
+        KeyFileError: none, of the wrong kind, or weak.
     """
     found = _load_public(directory, Kind.RECIPIENT, ".public.pem", MAX_RECIPIENTS)
     return [Recipient(name, raw) for name, raw in found]
+
+
+class Room(NamedTuple):
+    """How many keys fit into something, and the option that chooses among more."""
+
+    limit: int
+    of: str
+    option: str
+
+
+LOADER_ROOM = Room(MAX_DEVICE_KEYS, "a loader", "--batch")
+UPDATE_ROOM = Room(MAX_RECIPIENTS, "an update", "--to")
+_Named = TypeVar("_Named", DeviceKey, Recipient)
+
+
+def choose_keys(
+    found: list[_Named], names: Sequence[str], room: Room, folder: Path
+) -> list[_Named]:
+    """Return the keys of these names, or all of them if there is no name.
+
+    Raises:
+        KeyFileError: an unknown name, one named twice, or more keys than there is room for.
+    """
+    there = f"there are: {_listed(found)}"
+    for name in names:
+        if name not in {key.name for key in found}:
+            raise KeyFileError(str(folder), f"no key '{name}'", there, "name one of these")
+        if names.count(name) > 1:
+            raise KeyFileError(str(folder), f"'{name}' named twice", there, "name each key once")
+    chosen = [key for key in found if key.name in names] if names else found
+    if len(chosen) > room.limit:
+        raise KeyFileError(
+            str(folder),
+            f"{len(chosen)} keys{' named' if names else ''} ({_listed(chosen)})",
+            f"{room.of} has room for {room.limit}, expected 1 to {room.limit}",
+            f"name at most {room.limit}" if names else f"choose with {room.option}",
+        )
+    return chosen
+
+
+def _listed(keys: Sequence[DeviceKey] | Sequence[Recipient]) -> str:
+    """Name keys, of a great many only the first."""
+    names = [key.name for key in keys]
+    more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return ", ".join(names[:_MOST_NAMED] + more)
+
+
+_MOST_NAMED = 20
 
 
 @functools.cache
@@ -327,7 +441,7 @@ def _load_public(directory: Path, kind: Kind, suffix: str, limit: int) -> list[t
                 "expected public keys only, because public/ is handed around",
                 "move it out, and if anybody else saw it make new keys",
             )
-    paths = _count(folder, sorted(folder.glob(f"*{suffix}")), limit, f"*{suffix}")
+    paths = _some(folder, f"*{suffix}", limit)
     keys = [(path.name.removesuffix(suffix), _load(path, kind)) for path in paths]
     _refuse_twins(folder, keys)
     return keys
@@ -339,14 +453,11 @@ def _check_folder(folder: Path, kind: Kind) -> None:
         _load(path, kind)
 
 
-def _count(folder: Path, paths: list[Path], limit: int, pattern: str) -> list[Path]:
-    if not 1 <= len(paths) <= limit:
-        raise KeyFileError(
-            str(folder),
-            f"{len(paths)} files {pattern}",
-            f"expected 1 to {limit}",
-            "make keys with splitflash keygen" if not paths else "move the others away",
-        )
+def _some(folder: Path, pattern: str, limit: int) -> list[Path]:
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        found, do = f"0 files {pattern}", "make keys with splitflash keygen"
+        raise KeyFileError(str(folder), found, f"expected 1 to {limit}", do)
     return paths
 
 

@@ -6,7 +6,7 @@ Who builds one (:mod:`packager.loader_build`) and who exports one to be built el
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import packager
 from packager import keys
 from packager.chip import Span
 from packager.door import door_fields, indicator_word
-from packager.errors import KeyFileError
 from packager.format import (
     DEVICE_KEY_SLOTS,
     INFO_FLAG_DEV,
@@ -97,36 +96,31 @@ class LoaderKeys:
         )
 
 
-def load_loader_keys(directory: Path) -> LoaderKeys:
+def load_loader_keys(directory: Path, batches: Sequence[str] = ()) -> LoaderKeys:
     """Load what a loader needs from a keys folder; ``signing/`` may be missing.
 
+    Without ``batches`` every device key goes in, if there are not more than 2.
+
     Raises:
-        KeyFileError: a key is missing, misplaced, blank or published.
+        KeyFileError: a key is missing, misplaced, blank or published, or there are too many.
     """
     return LoaderKeys(
-        tuple(keys.load_verify_keys(directory)), tuple(keys.load_device_keys(directory))
+        tuple(keys.load_verify_keys(directory)), tuple(keys.load_device_keys(directory, batches))
     )
 
 
-def load_key_ids(directory: Path) -> KeyIds:
-    """Return the fingerprints of a loader's keys: of ``device/`` if it is there, else ``public/``.
+def load_key_ids(directory: Path, batches: Sequence[str] = ()) -> KeyIds:
+    """Return the fingerprints of a loader's keys; ``public/`` stands in for a missing ``device/``.
 
     Raises:
-        KeyFileError: a key is missing, misplaced, blank or published, or ``public/`` alone names
-            more recipients than a loader has room for.
+        KeyFileError: as :func:`load_loader_keys`.
     """
-    verify = tuple(key.key_id for key in keys.load_verify_keys(directory))
     if (directory / "device").is_dir():
-        return KeyIds(verify, tuple(key.key_id for key in keys.load_device_keys(directory)))
-    device = tuple(key.key_id for key in keys.load_recipients(directory))
-    if len(device) > DEVICE_KEY_SLOTS:
-        raise KeyFileError(
-            str(directory / "public"),
-            f"{len(device)} recipients, and no {directory / 'device'} to choose from them",
-            f"a loader holds at most {DEVICE_KEY_SLOTS} device keys",
-            "do it where the device keys are, or leave the public halves of this product only",
-        )
-    return KeyIds(verify, device)
+        return load_loader_keys(directory, batches).ids
+    found = keys.load_every_recipient(directory)
+    device = keys.choose_keys(found, batches, keys.LOADER_ROOM, directory / "public")
+    verify = keys.load_verify_keys(directory)
+    return KeyIds(tuple(key.key_id for key in verify), tuple(key.key_id for key in device))
 
 
 def refuse_weak_keys(held: LoaderKeys) -> None:

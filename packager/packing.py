@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,12 +47,13 @@ def pack(
     counter: int | None = None,
     allow_downgrade: bool = False,
     signing_key: str | None = None,
+    to: Sequence[str] = (),
     all_forms: bool = False,
 ) -> Packed:
     """Pack an application; ``output`` is a file, or a folder for every form with ``all_forms``.
 
     Needs signing/ and public/ of the keys, never device/. The counter is the layout's unless
-    given.
+    given; the batches it is encrypted ``to`` are all there are, unless named.
 
     Raises:
         PackagerError: any of layout, keys, image or output is not as it has to be; then no
@@ -61,7 +63,7 @@ def pack(
     layout = load_layout(layout_path)
     counter = required_counter(counter, layout)
     key = load_signing_key(keys_dir, signing_key)
-    recipients = load_recipients(keys_dir)
+    recipients = load_recipients(keys_dir, to)
     image = load_image(app, layout).data
     update = build_update(image, layout, key, recipients, version_number, counter, allow_downgrade)
     if all_forms:

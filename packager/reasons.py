@@ -97,7 +97,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.UNKNOWN_RECIPIENT: Explanation(
         "the update is not encrypted for a device key of this loader",
-        "pack it with the device key's public half in public/",
+        "pack it for the batch of this device, with its public half in public/",
     ),
     Reason.KEY_AGREEMENT: Explanation(
         "the content key cannot be unwrapped with this device key", _PACK_AGAIN

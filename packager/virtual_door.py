@@ -38,7 +38,7 @@ def _with_boot0(board: Board, where: str) -> None:
         raise NoDeviceError(
             where,
             "BOOT0 is high and no ROM bootloader is there",
-            "at RDP level 2 it never starts",
+            "at RDP level 2, or with BOOT_CM7_ADD1 elsewhere, it never starts",
             "leave BOOT0 low: this product takes updates through its own loader (--no-boot0)",
         )
 

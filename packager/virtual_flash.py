@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from packager.errors import PackagerError
+from packager.factory_file import FACTORY_LIMIT
 from packager.files import read_file
 from packager.hex_file import read_hex
 from packager.image import elf_segments, load_image
 from packager.layout import Layout
+from packager.option_bytes import production_options
 from packager.sim.board import Board
-
-FACTORY_LIMIT = 8 << 20
-"""Bytes: 2 MiB of flash as Intel HEX is 5.6 MiB."""
 
 
 def flash_files(
@@ -43,3 +43,21 @@ def flash_files(
     if app is not None:
         pieces[layout.app.start] = load_image(app, layout).data
     board.program(pieces)
+
+
+def set_options(board: Board, layout: Layout) -> None:
+    """Set the option bytes of production on a board, as a debugger would at level 0.
+
+    All but the read-out protection: BOOT0 high still leads to the ROM bootloader.
+
+    Raises:
+        ProtectedError: the board is at another level.
+    """
+    with board.debugger() as debugger:
+        debugger.read(layout.loader.start, 1)
+    wanted, options = production_options(layout), board.flash.options
+    options = options.with_brown_out_level(wanted.brown_out_level)
+    options = options.with_watchdog(from_power_on=not wanted.software_watchdog)
+    boot = wanted.boot0_high_at_first << 16 | wanted.boot0_low
+    options = replace(options, boot=boot)
+    board.flash.change_options(options.with_write_protection(1, set(wanted.protected_sectors)))

@@ -120,3 +120,19 @@ def test_what_is_wrong_is_told_without_a_traceback_or_a_file(
     assert said in capsys.readouterr().err
     assert not names["none"].exists()
     assert not names["out"].exists()
+
+
+def test_the_option_bytes_of_production_are_set_but_for_the_protection(board: str) -> None:
+    assert run(["sim", "options", board, "--layout", LAYOUT]) == 0
+
+    options = Board.load(board).flash.options
+    assert options.optsr >> 2 & 3 == 3
+    assert (options.boot, options.wpsn, options.rdp_level) == (0x1FF0_0800, (0xFE, 0xFF), 0)
+
+
+def test_a_protected_board_keeps_its_option_bytes(board: str) -> None:
+    run(["sim", "protect", board, "1"])
+    before = Board.load(board).flash.options
+
+    assert run(["sim", "options", board, "--layout", LAYOUT]) == 14
+    assert Board.load(board).flash.options == before

@@ -10,6 +10,7 @@ import pytest
 import workshop
 
 import packager
+from packager.chip import CHIPS, SECTOR_SIZE, Span
 from packager.layout import Layout
 from packager.option_bytes import checklist
 
@@ -26,7 +27,9 @@ def test_a_product_at_level_1_gets_its_image_its_options_and_last_its_protection
     assert commands(PROTECTED) == [
         "STM32_Programmer_CLI -c port=SWD mode=UR -w factory_SECRET.hex -v",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOR_LEV=3 IWDG1_SW=1 BOOT_CM7_ADD0=0x0800"
-        " BOOT_CM7_ADD1=0x0800 nWRP0=0",
+        " BOOT_CM7_ADD1=0x1FF0 nWRP0=0",
+        "STM32_Programmer_CLI -c port=SWD mode=UR -ob displ",
+        "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOOT_CM7_ADD1=0x0800",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob RDP=0xBB",
     ]
 
@@ -51,6 +54,21 @@ def test_the_brown_out_level_is_the_highest_the_supply_allows(supply: int, level
 def test_the_watchdog_runs_from_power_on_where_the_layout_says_so() -> None:
     assert " IWDG1_SW=1 " in commands(OPEN)[1]
     assert " IWDG1_SW=0 " in commands(replace(OPEN, watchdog_is_hardware=True))[1]
+
+
+@pytest.mark.parametrize(
+    ("chip", "span", "sectors"),
+    [
+        ("stm32h743xi", Span(0x0800_0000, 1), ((1, 0),)),
+        ("stm32h743xi", Span(0x080E_0000, 4 * SECTOR_SIZE), ((1, 7), (2, 0), (2, 1), (2, 2))),
+        ("stm32h743xg", Span(0x0816_0000, SECTOR_SIZE), ((2, 3),)),
+        ("stm32h743xg", Span(0x0808_0000, SECTOR_SIZE), ()),
+    ],
+)
+def test_sectors_are_counted_within_their_bank(
+    chip: str, span: Span, sectors: tuple[tuple[int, int], ...]
+) -> None:
+    assert CHIPS[chip].sectors_of(span) == sectors
 
 
 def test_no_line_of_the_package_starts_the_programmer() -> None:

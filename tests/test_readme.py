@@ -82,6 +82,10 @@ def test_the_developers_walk_through_works_line_by_line_and_ends_with_the_new_ve
     assert "uart: application 1.0.0\nuart: ticking\n" in first
     assert second.startswith("uart: first start after an update\nuart: ticking\n")
     assert "installed.version: 1.4.2" in second
+    assert "good: 12 checks, nothing differs" in said
+    assert "signature: good, by active" in said
+    assert "wrote: run-1/labels.html" in said
+    assert "holds device key: b2 " in said
 
 
 def test_the_linker_line_in_the_readme_is_the_one_in_the_exported_notes() -> None:
@@ -90,6 +94,15 @@ def test_the_linker_line_in_the_readme_is_the_one_in_the_exported_notes() -> Non
     (line,) = re.findall(r"^\+.*(ORIGIN = .*)$", diff, re.MULTILINE)
 
     assert line in FILES[NOTES_FILE](layout)
+
+
+def test_the_readme_says_of_option_bytes_that_nobody_tried_them_on_the_real_program() -> None:
+    line = section(DEVELOPER)
+    for text in (
+        line.partition("### The factory line")[2],
+        section("What is protected, and what is not"),
+    ):
+        assert re.search(r"not tested.{0,3} (here )?with (that|the) program", text)
 
 
 def test_the_customers_stock_tool_lines_carry_the_address_that_inspect_prints() -> None:

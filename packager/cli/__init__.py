@@ -140,6 +140,19 @@ COUNTER_OPTION = click.option(
     type=click.IntRange(0, 0xFFFF_FFFF),
     help="Security counter of APP: raise it to shut out older updates. Default: the layout's.",
 )
+SIGNING_KEY_OPTION = click.option(
+    "--signing-key",
+    type=click.Choice(["active", "spare"]),
+    help="Which key signs. Default: active, or spare when active is gone.",
+)
+BATCH_OPTION = click.option(
+    "--batch",
+    "batches",
+    metavar="NAME",
+    multiple=True,
+    help="Whose device key goes into the loader, once or twice. Default: all in device/, if at"
+    " most 2.",
+)
 TOOLCHAIN_OPTION = click.option(
     "--toolchain",
     type=click.Choice(["gcc", "zig"]),

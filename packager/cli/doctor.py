@@ -45,13 +45,13 @@ def doctor(
     with report.running() as end:
         checks = [] if _only_virtual(devices) else examine_usb()
         for check in checks:
-            _tell(report, check)
+            tell(report, check)
         examined = []
         for one in _there(devices, boot0):
             examined.append(examine_device(one.name, one.open))
             checks += examined[-1].checks
             for check in examined[-1].checks:
-                _tell(report, check)
+                tell(report, check)
         end.exit_code = exit_code(checks)
         if report_path:
             _write(report_path, checks, examined)
@@ -71,7 +71,8 @@ def _there(names: tuple[str, ...], boot0: bool | None) -> list[Door]:
         return []
 
 
-def _tell(report: Report, check: Check) -> None:
+def tell(report: Report, check: Check) -> None:
+    """Say what a check found and what to do."""
     where = f"{check.device} " if check.device else ""
     lines = [f"{check.verdict.value:<9} {where}{check.name}: {check.found}"]
     if check.do:

@@ -7,18 +7,37 @@ from pathlib import Path
 
 import click
 
-from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli import (
+    BATCH_OPTION,
+    COUNTER_OPTION,
+    FOLDER_OPTION,
+    KEYS_OPTION,
+    LAYOUT_OPTION,
+    SIGNING_KEY_OPTION,
+    VERSION_OPTION,
+)
+from packager.cli.device import JSON, ONE_DEVICE, door
+from packager.cli.report import Report
+
+_FACTORY_OPTION = click.option(
+    "--factory",
+    "factory_path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The factory image, as factory build made it.",
+)
 
 
 @click.group()
 def factory() -> None:
-    """Make the image that is flashed once, in production."""
+    """Make the image that is flashed once, in production, and check what became of it."""
 
 
 @factory.command()
 @click.argument("app", metavar="APP", type=click.Path(dir_okay=False, path_type=Path))
 @LAYOUT_OPTION
 @KEYS_OPTION
+@BATCH_OPTION
 @click.option(
     "--loader",
     "loader_elf",
@@ -35,24 +54,37 @@ def factory() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The image; it holds a device key.",
 )
+@click.option(
+    "--steps",
+    "steps_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the steps of production. Default: factory-steps.txt beside the image.",
+)
+@click.option("--no-steps", is_flag=True, help="Print the steps of production only.")
 def build(
     app: Path,
     layout_path: Path,
     keys_dir: Path,
+    batches: tuple[str, ...],
     loader_elf: Path | None,
     version: str,
     counter: int | None,
     output: Path,
+    steps_path: Path | None,
+    no_steps: bool,
 ) -> None:
     """Put loader, APP and the record that APP is installed into one .hex.
 
-    Then print what production sets besides: option bytes, as lines for STM32CubeProgrammer. They
-    are never set from here.
+    Then print, and write beside it, what production does with it: lines for STM32CubeProgrammer,
+    option bytes included, and the final check. None of them is ever executed from here.
     """
+    if no_steps and steps_path is not None:
+        raise click.UsageError("--steps and --no-steps contradict each other")
     from packager.factory import make_factory, write_factory
+    from packager.files import write_atomic
     from packager.format import pack_version
     from packager.layout import load_layout
-    from packager.option_bytes import checklist
+    from packager.option_bytes import STEPS_NAME, checklist
     from packager.packing import required_counter
 
     layout = load_layout(layout_path)
@@ -60,13 +92,153 @@ def build(
     with tempfile.TemporaryDirectory(prefix="splitflash-loader-") as folder:
         if loader_elf is None:
             from packager.loader_build import build_loader
+            from packager.loader_parts import load_loader_keys
 
-            loader_elf = build_loader(layout, keys_dir, Path(folder)).elf
-        pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor)
+            loader_keys = load_loader_keys(keys_dir, batches)
+            loader_elf = build_loader(layout, loader_keys, Path(folder)).elf
+        pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor, batches)
     write_factory(output, pieces)
     click.echo(f"wrote: {output}")
     for address, data in pieces.items():
         click.echo(f"0x{address:08X}: {len(data)} bytes")
-    for line in checklist(layout, str(output)):
+    steps = checklist(layout, str(output), str(keys_dir))
+    if not no_steps:
+        steps_file = steps_path or output.with_name(STEPS_NAME)
+        write_atomic(steps_file, "".join(f"{line}\n" for line in steps).encode())
+        click.echo(f"wrote: {steps_file}")
+    for line in steps:
         click.echo(line)
     click.echo(f"note: {output} is SECRET: it holds a device key (mode 0600)", err=True)
+
+
+@factory.command()
+@_FACTORY_OPTION
+@LAYOUT_OPTION
+@click.option(
+    "--keys",
+    "keys_dir",
+    envvar="SPLITFLASH_KEYS",
+    show_envvar=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Key folder with public/: their bytes are compared as well, and named.",
+)
+@BATCH_OPTION
+@ONE_DEVICE
+@JSON
+def check(
+    factory_path: Path,
+    layout_path: Path,
+    keys_dir: Path | None,
+    batches: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> int:
+    """Compare a freshly programmed device with its factory image; changes nothing.
+
+    The device is read through the ROM bootloader (BOOT0 high), before its read-out protection is
+    set and before it takes an update. Every check says ok, problem or not known, and what to do.
+    The exit code is 0 without a problem, 15 if something differs, 14 if it is protected already.
+    """
+    from packager.cli.doctor import tell
+    from packager.dfu.doctor import exit_code
+    from packager.factory_check import check_device, matching_keys, summary
+    from packager.factory_file import read_factory
+    from packager.layout import load_layout
+
+    if batches and keys_dir is None:
+        raise click.UsageError("--batch needs --keys")
+    report = Report("factory check", as_json=as_json)
+    with report.running() as end:
+        layout = load_layout(layout_path)
+        expected = read_factory(factory_path, layout)
+        keys = matching_keys(expected, keys_dir, batches) if keys_dir else ()
+        checks = []
+        with door(device, boot0=True).open() as dfu, report.progress(dfu.where, dfu.clock) as show:
+            for one in check_device(dfu, expected, layout, keys, show):
+                checks.append(one)
+                tell(report, one)
+        report.say(summary(checks), dfu.where)
+        end.exit_code = exit_code(checks)
+    return end.exit_code
+
+
+@factory.command()
+@click.argument("csv_path", metavar="SERIALS.csv", type=click.Path(dir_okay=False, path_type=Path))
+@_FACTORY_OPTION
+@LAYOUT_OPTION
+@KEYS_OPTION
+@SIGNING_KEY_OPTION
+@FOLDER_OPTION
+def manifest(
+    csv_path: Path,
+    factory_path: Path,
+    layout_path: Path,
+    keys_dir: Path,
+    signing_key: str | None,
+    directory: Path,
+) -> None:
+    """Write a signed manifest of a production run, and labels to print.
+
+    SERIALS.csv is UTF-8 with commas; its first row names the columns, 'serial' among them, and
+    only that one is read. The manifest says what all these devices were programmed with: product,
+    layout, loader, application, keys, and the SHA-256 of the factory image; it holds no secret.
+    Needs signing/ and public/ of the keys, never device/.
+    """
+    from packager.cli.progress import show_several
+    from packager.factory_file import read_factory
+    from packager.files import write_atomic
+    from packager.keys import load_signing_key
+    from packager.labels import LABELS_NAME, render_labels
+    from packager.layout import load_layout
+    from packager.manifest import make_manifest, write_manifest
+    from packager.serials import read_serials
+
+    layout = load_layout(layout_path)
+    image, key = read_factory(factory_path, layout), load_signing_key(keys_dir, signing_key)
+    name = str(csv_path)
+    with show_several([name]) as progress_of, progress_of(name) as show:
+        read = read_serials(csv_path, show)
+        made = make_manifest(read.serials, image, layout, keys_dir, key)
+        labels = render_labels(made, show)
+        paths = write_manifest(directory, made, key)
+        write_atomic(directory / LABELS_NAME, labels)
+    for path in (*paths, directory / LABELS_NAME):
+        click.echo(f"wrote: {path}")
+    click.echo(f"serials: {len(made.serials)}")
+    click.echo(f"factory_sha256: {made.factory_sha256.hex()}")
+    click.echo(f"signed_by: {key.name} {key.key_id.hex()}")
+    if read.ignored:
+        click.echo(f"note: columns not used: {', '.join(map(ascii, read.ignored))}", err=True)
+
+
+@factory.command("verify-manifest")
+@click.argument("manifest_path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@KEYS_OPTION
+@click.option(
+    "--factory",
+    "factory_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also: is this the factory image of the manifest?",
+)
+def verify_manifest(manifest_path: Path, keys_dir: Path, factory_path: Path | None) -> None:
+    """Check a manifest by the signature beside it, and show it; needs public/ only."""
+    from packager.format import version_text
+    from packager.manifest import check_factory_file
+    from packager.manifest import verify_manifest as verify
+
+    found, key = verify(manifest_path, keys_dir)
+    if factory_path is not None:
+        check_factory_file(found, factory_path)
+    click.echo(f"signature: good, by {key.name} {key.key_id.hex()}")
+    click.echo(f"product: {found.product_id} ({found.product_name})")
+    click.echo(f"layout_id: {found.layout_id.hex()}")
+    click.echo(f"loader_version: {version_text(found.loader_version)}")
+    click.echo(f"version: {version_text(found.version)}")
+    click.echo(f"security_counter: {found.security_counter}")
+    click.echo(f"image_digest: {found.image_digest.hex()}")
+    same = ", as the file given" if factory_path else ""
+    click.echo(f"factory_sha256: {found.factory_sha256.hex()}{same}")
+    click.echo(f"verify_keys: {', '.join(key_id.hex() for key_id in found.verify_keys)}")
+    pairs = zip(found.batch, found.device_keys, strict=True)
+    click.echo(f"device_keys: {', '.join(f'{name} {key_id.hex()}' for name, key_id in pairs)}")
+    click.echo(f"serials: {len(found.serials)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from packager.cli import FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
+from packager.cli import BATCH_OPTION, FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
 _DEV = click.option(
     "--dev", is_flag=True, help="Development loader: boots an app that has no record."
@@ -27,6 +27,7 @@ def loader() -> None:
 @LAYOUT_OPTION
 @KEYS_OPTION
 @FOLDER_OPTION
+@BATCH_OPTION
 @_DEV
 @TOOLCHAIN_OPTION
 @_MONOCYPHER
@@ -34,6 +35,7 @@ def build(
     layout_path: Path,
     keys_dir: Path,
     directory: Path,
+    batches: tuple[str, ...],
     dev: bool,
     toolchain: str | None,
     monocypher: Path | None,
@@ -41,10 +43,12 @@ def build(
     """Build the loader; needs device/ and public/, never signing/."""
     from packager.layout import load_layout
     from packager.loader_build import build_loader
+    from packager.loader_parts import load_loader_keys
 
+    layout, loader_keys = load_layout(layout_path), load_loader_keys(keys_dir, batches)
     built = build_loader(
-        load_layout(layout_path),
-        keys_dir,
+        layout,
+        loader_keys,
         directory,
         dev=dev,
         toolchain=toolchain,
@@ -53,10 +57,10 @@ def build(
     click.echo(f"{built.elf}")
     click.echo(f"{built.hex}")
     click.echo(f"size: {built.size} bytes of flash ({built.toolchain})")
-    for key_id in built.info.verify_key_ids:
-        click.echo(f"trusts verify key: {key_id.hex()}")
-    for key_id in built.info.device_key_ids:
-        click.echo(f"holds device key: {key_id.hex()}")
+    for verify in loader_keys.verify:
+        click.echo(f"trusts verify key: {verify.name} {verify.key_id.hex()}")
+    for device in loader_keys.device:
+        click.echo(f"holds device key: {device.name} {device.key_id.hex()}")
     click.echo("these files are SECRET: they hold a device key", err=True)
     if dev:
         _warn_of_dev()
@@ -66,6 +70,7 @@ def build(
 @LAYOUT_OPTION
 @KEYS_OPTION
 @FOLDER_OPTION
+@BATCH_OPTION
 @_DEV
 @click.option(
     "--with-device-key",
@@ -78,6 +83,7 @@ def export(
     layout_path: Path,
     keys_dir: Path,
     directory: Path,
+    batches: tuple[str, ...],
     dev: bool,
     with_device_key: bool,
     only_check: bool,
@@ -91,7 +97,7 @@ def export(
     from packager.layout import load_layout
 
     layout = load_layout(layout_path)
-    exported = LoaderExport(layout, keys_dir, dev, with_device_key, monocypher)
+    exported = LoaderExport(layout, keys_dir, dev, with_device_key, monocypher, batches)
     if only_check:
         exported.check(directory)
         click.echo(f"{directory}: current")

@@ -195,6 +195,24 @@ def protect(board_path: Path, level: int) -> None:
 
 @sim.command()
 @_BOARD
+@LAYOUT_OPTION
+def options(board_path: Path, layout_path: Path) -> None:
+    """Set the option bytes that production sets, but for the read-out protection.
+
+    They are those of step 2 in factory-steps.txt; 'sim protect' is the last step.
+    """
+    from packager.layout import load_layout
+    from packager.sim.board import Board
+    from packager.virtual_flash import set_options
+
+    board = Board.load(board_path)
+    set_options(board, load_layout(layout_path))
+    board.save(board_path)
+    click.echo(f"{board_path}: option bytes of {layout_path.name}")
+
+
+@sim.command()
+@_BOARD
 @click.option("--usbip", is_flag=True, required=True, help="Serve it over USB/IP.")
 @click.option(
     "--host",

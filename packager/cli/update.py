@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packager.cli import COUNTER_OPTION, KEYS_OPTION, LAYOUT_OPTION, VERSION_OPTION
+from packager.cli import (
+    COUNTER_OPTION,
+    KEYS_OPTION,
+    LAYOUT_OPTION,
+    SIGNING_KEY_OPTION,
+    VERSION_OPTION,
+)
 
 if TYPE_CHECKING:
     from packager.packing import Packed
@@ -40,10 +46,13 @@ _FILE = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, p
     is_flag=True,
     help="May replace a higher version with the same security counter.",
 )
+@SIGNING_KEY_OPTION
 @click.option(
-    "--signing-key",
-    type=click.Choice(["active", "spare"]),
-    help="Which key signs. Default: active, or spare when active is gone.",
+    "--to",
+    "to",
+    metavar="BATCH",
+    multiple=True,
+    help="Whose devices can open it, up to 4 times. Default: all keys in public/, if at most 4.",
 )
 def pack(
     app: Path,
@@ -54,8 +63,13 @@ def pack(
     output: str,
     allow_downgrade: bool,
     signing_key: str | None,
+    to: tuple[str, ...],
 ) -> None:
-    """Pack APP (.elf, .hex or .bin) as an encrypted, signed update; never needs device/."""
+    """Pack APP (.elf, .hex or .bin) as an encrypted, signed update; never needs device/.
+
+    A device opens it only if its loader holds the key of a batch named by --to. With a batch for
+    each single device every device needs an update of its own, or one of four.
+    """
     from packager.packing import pack as pack_update
 
     packed = pack_update(
@@ -67,6 +81,7 @@ def pack(
         counter=counter,
         allow_downgrade=allow_downgrade,
         signing_key=signing_key,
+        to=to,
         all_forms=output.endswith(("/", os.sep)) or Path(output).is_dir(),
     )
     _print_packed(packed, version)
@@ -151,7 +166,7 @@ def unpack(path: Path, layout_path: Path, keys_dir: Path, output: Path) -> None:
 
 
 def _open(path: Path, layout_path: Path, keys_dir: Path) -> Opened:
-    from packager.keys import load_device_keys, load_verify_keys
+    from packager.keys import load_every_device_key, load_verify_keys
     from packager.layout import load_layout
     from packager.update import open_update
     from packager.update_file import read_update_file
@@ -159,7 +174,7 @@ def _open(path: Path, layout_path: Path, keys_dir: Path) -> Opened:
     return open_update(
         read_update_file(path).data,
         load_verify_keys(keys_dir),
-        load_device_keys(keys_dir),
+        load_every_device_key(keys_dir),
         load_layout(layout_path),
         where=str(path),
     )

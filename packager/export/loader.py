@@ -56,6 +56,8 @@ class LoaderExport:
     dev: bool = False
     with_device_key: bool = False
     monocypher: Path | None = None
+    batches: tuple[str, ...] = ()
+    """Whose device keys, if not all of them."""
 
     def write(self, directory: Path) -> list[Path]:
         """Write the folder, whole or not at all; return the paths of its files.
@@ -80,6 +82,7 @@ class LoaderExport:
         """
         layout = self.layout
         options = f"--layout {layout.path} --keys {self.keys_dir}"
+        options += "".join(f" --batch {name}" for name in self.batches)
         options += " --dev" * self.dev + " --with-device-key" * self.with_device_key
         command = f"splitflash loader export {options} -o NEW_FOLDER"
         must_be_current(directory, self.files(), layout, command)
@@ -88,8 +91,8 @@ class LoaderExport:
         """Return every file by name; ``KEYS_NAME`` is among them only with the device key."""
         layout, origin = self.layout, made_by(self.layout)
         root, library = resources.loader_sources(), find_monocypher(self.monocypher)
-        held = load_loader_keys(self.keys_dir) if self.with_device_key else None
-        key_ids = held.ids if held else load_key_ids(self.keys_dir)
+        held = load_loader_keys(self.keys_dir, self.batches) if self.with_device_key else None
+        key_ids = held.ids if held else load_key_ids(self.keys_dir, self.batches)
         values = _values(layout, key_ids, dev=self.dev)
         texts = {
             **{name: fill(_TEMPLATES / name, values) for name in _FILLED},

@@ -9,6 +9,7 @@ RDP_LEVEL_1 = 0x55
 """Any byte but 0xAA and 0xCC is level 1; this is the one vendors write."""
 RDP_LEVEL_2 = 0xCC
 _RDP_SHIFT = 8
+_BOR_SHIFT = 2
 IWDG_SOFTWARE = 1 << 4
 """OPTSR.IWDG1_SW: when clear, the watchdog runs from power-on."""
 OPTCHANGEERR = 1 << 30
@@ -36,6 +37,10 @@ class OptionBytes:
     def with_rdp(self, byte: int) -> OptionBytes:
         """Return these options with another RDP byte."""
         return replace(self, optsr=self.optsr & ~(0xFF << _RDP_SHIFT) | byte << _RDP_SHIFT)
+
+    def with_brown_out_level(self, level: int) -> OptionBytes:
+        """Return these options with another BOR_LEV, 0 to 3."""
+        return replace(self, optsr=self.optsr & ~(3 << _BOR_SHIFT) | level << _BOR_SHIFT)
 
     def with_write_protection(self, bank: int, sectors: set[int]) -> OptionBytes:
         """Return these options with exactly ``sectors`` of ``bank`` (1 or 2) write-protected."""

@@ -15,11 +15,13 @@ from packager.export import SCRIPT_FILE, export_layout
 from packager.format import INFO_OFFSET, INFO_SIZE, BootCheck
 from packager.image import load_image
 from packager.keys import load_device_keys
-from packager.layout import Entry, Layout
+from packager.layout import Entry, Indicator, Layout
 from packager.loader_build import build_loader
 from packager.resources import loader_sources
 from packager.sim.board import Board, Outcome
 from packager.toolchain import compile_link
+
+from .otg_scene import device_of
 
 LAYOUT = "h743_protected"
 EVERY_WAY = Entry(("C", 13), True, True, 3)
@@ -128,6 +130,28 @@ def test_reset_twice_opens_it_until_the_application_is_alive(make: Make, tmp_pat
     ends_in(board, Outcome.APP_RUNS)
     for _ in range(3):
         assert board.press_reset().outcome is Outcome.APP_RUNS
+
+
+@pytest.mark.parametrize("tool", toolchain.NAMES)
+def test_a_light_blinks_twice_a_second_while_it_stands_open(
+    make: Make, tmp_path: Path, tool: str
+) -> None:
+    made = make(tool=tool)
+    layout = dataclasses.replace(made.layout, indicator=Indicator(("E", 1), True))
+    loader = build_loader(layout, made.keys, tmp_path, toolchain=tool)
+    shop = dataclasses.replace(made, layout=layout, loader=loader)
+    board = shop.board(shop.image(2000))
+    board.pins["PC13"] = True
+    ends_in(board, Outcome.STAYS_IN_DFU)
+    device = device_of(board)
+    for _ in range(100):
+        board.clock.sleep(0.02)
+        device.bus_reset()
+    assert {change.name for change in board.pins.changes} == {"PE1"}
+    times = [change.time for change in board.pins.changes]
+    assert len(times) >= 7
+    for earlier, later in itertools.pairwise(times):
+        assert later - earlier == pytest.approx(0.262, abs=0.03)
 
 
 def test_reset_twice_means_nothing_where_the_layout_does_not_say_so(make: Make) -> None:

@@ -15,7 +15,7 @@ from workshop import Workshop
 from packager.cli import run
 from packager.errors import BuildError, FormatError, KeyFileError, PackagerError
 from packager.export.loader import KEYS_NAME, LoaderExport
-from packager.keys import keygen, load_device_keys
+from packager.keys import keygen, keygen_batch, load_device_keys
 from packager.loader_build import build_loader
 from packager.loader_file import read_loader
 from packager.loader_parts import (
@@ -297,18 +297,21 @@ def test_without_a_device_key_to_export_nothing_is_written(
     assert not (tmp_path / "exported").exists()
 
 
-def test_more_recipients_than_a_loader_has_room_for_are_not_guessed_from(
-    product: Workshop, tmp_path: Path
+def test_more_batches_than_a_loader_has_room_for_are_not_guessed_from(
+    product: Workshop, path: str, tmp_path: Path
 ) -> None:
-    public = tmp_path / "keys" / "public"
-    shutil.copytree(product.keys / "public", public)
-    for number in range(2):
-        keygen(tmp_path / f"other{number}")
-        source = tmp_path / f"other{number}" / "public" / "device.public.pem"
-        shutil.copy(source, public / f"other{number}.public.pem")
+    keygen(tmp_path / "keys")
+    for name in ("b2", "b3"):
+        keygen_batch(tmp_path / "keys", name)
+    public = shutil.copytree(tmp_path / "keys" / "public", tmp_path / "only" / "public").parent
 
-    with pytest.raises(KeyFileError, match=r"3 recipients, and no .*device to choose from"):
-        LoaderExport(product.layout, tmp_path / "keys").write(tmp_path / "exported")
+    with pytest.raises(KeyFileError, match=r"3 keys .*, a loader has room for 2.*--batch"):
+        LoaderExport(product.layout, public).write(tmp_path / "exported")
+    one = LoaderExport(product.layout, public, batches=("b2",)).files()
+    with_key = LoaderExport(
+        product.layout, tmp_path / "keys", with_device_key=True, batches=("b2",)
+    ).files()
+    assert {name: with_key[name] for name in one} == one
 
 
 def test_a_missing_monocypher_is_a_build_error(product: Workshop, tmp_path: Path) -> None:

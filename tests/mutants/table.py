@@ -164,6 +164,16 @@ MUTANTS = (
         ("install.c", _MISSING_RECORD, "    return REASON_NONE;"),
     ),
     mutant(
+        "starts what no record speaks for, as a development loader does",
+        stories.test_an_app_that_changed_in_flash_is_not_started,
+        (
+            "unproven_refused.c",
+            "    return verdict;",
+            "    (void)verdict;\n    return APP_VALID;",
+        ),
+        ("unproven_refused.c", '#include "unproven.h"', '#include "app.h"\n#include "unproven.h"'),
+    ),
+    mutant(
         "starts an app that is being installed",
         stories.test_a_cut_install_whose_update_is_lost_never_runs_a_mixed_app,
         (

@@ -64,7 +64,7 @@ STRICT = ("-Wall", "-Wextra", "-Werror")
 RENAMED = tuple(f"-D{name}=own_{name}" for name in ("memcpy", "memmove", "memset", "memcmp"))
 """The loader's memory functions, out of the way of those the sanitizer watches."""
 _FIXED_ADDRESSES = (SETARCH, "-R") if (SETARCH := shutil.which("setarch")) else ()
-"""libFuzzer learns from compared values, addresses among them: without this no run is like another."""
+"""libFuzzer learns from compared values, addresses among them: else no run is like another."""
 _DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
 _TALLY = re.compile(r"^TALLY none (\d+) authentic (\d+)(.*)$", re.MULTILINE)
 _FINDING = re.compile(
