@@ -18,7 +18,7 @@ MAX_SERIAL = 64
 """Characters of one serial."""
 MAX_SERIALS = 100_000
 """Rows of one file; more of them are several production runs."""
-_BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Serials(NamedTuple):
@@ -30,6 +30,8 @@ class Serials(NamedTuple):
 
 def read_serials(path: Path, progress: Progress = silent) -> Serials:
     """Read the column ``serial`` of a CSV file (RFC 4180, UTF-8, its first row names the columns).
+
+    A byte order mark of UTF-8 may stand in front, where spreadsheets put it.
 
     Raises:
         FormatError: with the line, ``file:line: found, expected; do``.
@@ -78,9 +80,10 @@ def check_serial(serial: str, where: str) -> None:
 
 
 def _text(data: bytes, path: Path) -> str:
-    if data.startswith(_BOMS):
-        found, do = "begins with a byte order mark", "save it as UTF-8 without BOM"
-        raise FormatError(f"{path}:1", found, "expected plain UTF-8", do)
+    if data.startswith(_UTF_16):
+        found = "begins with the byte order mark of UTF-16"
+        raise FormatError(f"{path}:1", found, "expected UTF-8", "save it as CSV UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -45,10 +45,11 @@ def read(tmp_path: Path, data: bytes) -> tuple[str, ...]:
     [
         b"serial\nA-1\nA-2\n",
         b"serial\r\nA-1\r\nA-2",
+        b"\xef\xbb\xbfserial\r\nA-1\r\nA-2\r\n",
         b'"serial"\n"A-1"\n"A-2"\n',
         b'order,serial,note\n7,A-1,"two\nlines, a comma"\n8,A-2,\n',
     ],
-    ids=["plain", "from Windows", "quoted", "with other columns"],
+    ids=["plain", "from Windows", "from a spreadsheet", "quoted", "with other columns"],
 )
 def test_serials_are_read_in_their_order(tmp_path: Path, data: bytes) -> None:
     assert read(tmp_path, data) == ("A-1", "A-2")
@@ -60,8 +61,8 @@ def test_a_serial_may_hold_whatever_prints(tmp_path: Path) -> None:
 
 
 WRONG_CSV: dict[str, tuple[bytes, str]] = {
-    "byte order mark": (b"\xef\xbb\xbfserial\nA\n", "1: begins with a byte order mark, expected"),
-    "UTF-16": ("serial\nA\n".encode("utf-16"), "1: begins with a byte order mark"),
+    "a second byte order mark": (2 * b"\xef\xbb\xbf" + b"serial\nA\n", "1: "),
+    "UTF-16": ("serial\nA\n".encode("utf-16"), "1: begins with the byte order mark of UTF-16"),
     "Latin-1": ("serial\nA\nGerät\n".encode("latin-1"), "3: byte 0xE4 is no UTF-8"),
     "duplicate": (b"serial\nA\nB\nA\n", "4: serial 'A' again, it is in line 2 too; remove one"),
     "duplicate further on": (
