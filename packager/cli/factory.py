@@ -60,7 +60,7 @@ def factory() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the steps of production. Default: factory-steps.txt beside the image.",
 )
-@click.option("--no-steps", is_flag=True, help="Print the steps of production only.")
+@click.option("--no-steps", is_flag=True, help="Write no file of the steps; only print them.")
 def build(
     app: Path,
     layout_path: Path,
@@ -122,7 +122,13 @@ def build(
     type=click.Path(file_okay=False, path_type=Path),
     help="Key folder with public/: their bytes are compared as well, and named.",
 )
-@BATCH_OPTION
+@click.option(
+    "--batch",
+    "batches",
+    metavar="NAME",
+    multiple=True,
+    help="With --keys: whose device key the loader must hold, once or twice; no other.",
+)
 @ONE_DEVICE
 @JSON
 def check(

@@ -9,7 +9,7 @@ import click
 from packager.cli import BATCH_OPTION, FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
 _DEV = click.option(
-    "--dev", is_flag=True, help="Development loader: boots an app that has no record."
+    "--dev", is_flag=True, help="Development loader: boots any app that a debugger wrote."
 )
 _MONOCYPHER = click.option(
     "--monocypher",
@@ -111,4 +111,4 @@ def export(
 
 
 def _warn_of_dev() -> None:
-    click.echo("DEVELOPMENT loader: it boots an app without a record; do not ship", err=True)
+    click.echo("DEVELOPMENT loader: it boots any app that a debugger wrote; do not ship", err=True)
