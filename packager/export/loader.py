@@ -1,6 +1,6 @@
 """The loader of a product as a folder of sources that builds without splitflash and without Python.
 
-Sources, flags, configuration and linker script are those of :mod:`packager.loader_build`, so what
+Sources, flags, configuration and linker script are those of :mod:`packager.loader_parts`, so what
 CMake makes of the folder is byte for byte what ``splitflash loader build`` makes with the same gcc.
 The device key is left out unless asked for; without its file the folder refuses to build.
 """
