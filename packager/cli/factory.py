@@ -91,10 +91,12 @@ def build(
     number, floor = pack_version(version), required_counter(counter, layout)
     with tempfile.TemporaryDirectory(prefix="splitflash-loader-") as folder:
         if loader_elf is None:
+            from packager.cli.loader import note_several
             from packager.loader_build import build_loader
             from packager.loader_parts import load_loader_keys
 
             loader_keys = load_loader_keys(keys_dir, batches)
+            note_several(len(loader_keys.device), batches)
             loader_elf = build_loader(layout, loader_keys, Path(folder)).elf
         pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor, batches)
     write_factory(output, pieces)
