@@ -1,8 +1,8 @@
 // door.h
 //
 // How an update gets in when no application brings it. Which door a loader has
-// is the choice of a file: door_rom.c is the chip's bootloader or none at all,
-// entry.c with door_dfu.c the loader's own USB device.
+// is the choice of a file: door_rom.c is the chip's bootloader, entry.c with
+// door_dfu.c the loader's own USB device, door_none.c nothing.
 
 #ifndef SPLITFLASH_DOOR_H
 #define SPLITFLASH_DOOR_H

@@ -108,7 +108,7 @@ def check_loader(loader: LoaderFile, layout: Layout) -> None:
         raise RefusedError(
             where,
             "development loader",
-            "expected a production loader (this one boots an app without a record)",
+            "expected a production loader (this one boots any app that a debugger wrote)",
             "build the loader without --dev",
         )
     areas = [

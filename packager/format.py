@@ -73,7 +73,7 @@ HEALTH_MAGIC = 0xA11E_0000
 """Upper half of the second register while the application has not said that it is alive."""
 
 INFO_FLAG_DEV = 1
-"""Info block ``flags`` bit 0: development loader, boots an app that has no record."""
+"""Info block ``flags`` bit 0: development loader, boots any app that a debugger wrote."""
 
 
 class BootCheck(IntEnum):

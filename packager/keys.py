@@ -143,7 +143,7 @@ def keygen_batch(directory: Path, name: str) -> NewKeys:
             cannot be written; nothing is left then.
     """
     if not re.fullmatch(BATCH_NAME, name, re.ASCII) or name in _ROLES:
-        wanted = f"expected 1 to 32 of a-z 0-9 _ -, not {' or '.join(_ROLES)}"
+        wanted = f"expected 1 to 32 of a-z 0-9 _ -, no sign first, not {' or '.join(_ROLES)}"
         raise KeyFileError(f"batch '{name}'", "no name for a batch", wanted, "choose another name")
     load_verify_keys(directory)  # a batch belongs to a product
     contents = _new_device_key(name)

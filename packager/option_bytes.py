@@ -115,6 +115,7 @@ def _check(layout: Layout, factory: str, keys: str | None) -> Iterator[str]:
     yield "3. take probe and power away, BOOT0 high, plug it in by USB, and have it compared"
     yield f"     splitflash factory check {' '.join(own)}"
     yield "     every line must begin with ok, and the last one with good; exit code 0"
+    yield "     (if it does not know the option bytes: compare them by -ob displ)"
 
 
 def _trial(layout: Layout) -> Iterator[str]:

@@ -60,7 +60,7 @@ def factory() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the steps of production. Default: factory-steps.txt beside the image.",
 )
-@click.option("--no-steps", is_flag=True, help="Print the steps of production only.")
+@click.option("--no-steps", is_flag=True, help="Write no file of the steps; only print them.")
 def build(
     app: Path,
     layout_path: Path,
@@ -91,10 +91,12 @@ def build(
     number, floor = pack_version(version), required_counter(counter, layout)
     with tempfile.TemporaryDirectory(prefix="splitflash-loader-") as folder:
         if loader_elf is None:
+            from packager.cli.loader import note_several
             from packager.loader_build import build_loader
             from packager.loader_parts import load_loader_keys
 
             loader_keys = load_loader_keys(keys_dir, batches)
+            note_several(len(loader_keys.device), batches)
             loader_elf = build_loader(layout, loader_keys, Path(folder)).elf
         pieces = make_factory(app, loader_elf, layout, keys_dir, number, floor, batches)
     write_factory(output, pieces)
@@ -122,7 +124,13 @@ def build(
     type=click.Path(file_okay=False, path_type=Path),
     help="Key folder with public/: their bytes are compared as well, and named.",
 )
-@BATCH_OPTION
+@click.option(
+    "--batch",
+    "batches",
+    metavar="NAME",
+    multiple=True,
+    help="With --keys: whose device key the loader must hold, once or twice; no other.",
+)
 @ONE_DEVICE
 @JSON
 def check(

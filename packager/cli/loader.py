@@ -9,7 +9,7 @@ import click
 from packager.cli import BATCH_OPTION, FOLDER_OPTION, KEYS_OPTION, LAYOUT_OPTION, TOOLCHAIN_OPTION
 
 _DEV = click.option(
-    "--dev", is_flag=True, help="Development loader: boots an app that has no record."
+    "--dev", is_flag=True, help="Development loader: boots any app that a debugger wrote."
 )
 _MONOCYPHER = click.option(
     "--monocypher",
@@ -62,6 +62,7 @@ def build(
     for device in loader_keys.device:
         click.echo(f"holds device key: {device.name} {device.key_id.hex()}")
     click.echo("these files are SECRET: they hold a device key", err=True)
+    note_several(len(loader_keys.device), batches)
     if dev:
         _warn_of_dev()
 
@@ -95,6 +96,7 @@ def export(
     """
     from packager.export.loader import LoaderExport
     from packager.layout import load_layout
+    from packager.loader_parts import load_key_ids
 
     layout = load_layout(layout_path)
     exported = LoaderExport(layout, keys_dir, dev, with_device_key, monocypher, batches)
@@ -106,9 +108,18 @@ def export(
         click.echo(str(path))
     if with_device_key:
         click.echo("keys_SECRET.c is SECRET: it holds a device key", err=True)
+    note_several(len(load_key_ids(keys_dir, batches).device), batches)
     if dev:
         _warn_of_dev()
 
 
+def note_several(device_keys: int, batches: tuple[str, ...]) -> None:
+    """Say what it means if nobody chose among the batches."""
+    if device_keys > 1 and not batches:
+        held = f"note: this loader holds {device_keys} device keys:"
+        means = "one opened device opens the updates of every batch among them"
+        click.echo(f"{held} {means}; choose with --batch", err=True)
+
+
 def _warn_of_dev() -> None:
-    click.echo("DEVELOPMENT loader: it boots an app without a record; do not ship", err=True)
+    click.echo("DEVELOPMENT loader: it boots any app that a debugger wrote; do not ship", err=True)

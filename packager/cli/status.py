@@ -52,7 +52,7 @@ def status(device: str | None, layout_path: Path | None, boot0: bool | None, as_
     """Show what a device holds: loader, staged update, installed app, last refusal.
 
     Over the ROM bootloader the whole application is read and compared with its record, in some
-    seconds: that shows whether a debugger changed it. The loader's own DFU does not let it be read.
+    seconds: that shows whether anything changed it. The loader's own DFU does not let it be read.
     """
     from packager.dfu.replies import PROTECTED_DO
     from packager.dfu.status import read_app, read_status, status_as_dict

@@ -6,7 +6,7 @@ does not start such a one. The loader's own DFU never shows the app area.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,12 +14,15 @@ from packager.chip import Span
 from packager.dfu.pipe import Progress
 from packager.dfu.protocol import DfuSe
 from packager.dfu.replies import RequestRefusedError
-from packager.format import BootCheck, version_text
+from packager.format import DIGEST_SIZE, BootCheck, version_text
 from packager.records import AppState, InfoBlock, MarkRecord
 
 READING = "read app"
 """Phase of the progress."""
 _VECTORS_SIZE = 8
+"""Bytes: initial stack pointer and reset handler."""
+_STACK_ALIGNMENT = 8
+"""Bytes; as the loader asks for it (reason ``IMAGE_VECTORS``)."""
 
 
 class AppFound(Enum):
@@ -71,7 +74,7 @@ def look_at_app(
     try:
         if newest is None or state is AppState.NONE:
             return _unrecorded(device.upload(app.start, _VECTORS_SIZE), app, loader)
-        same = _crc_of(device, app, newest.image_size, progress) == newest.image_crc
+        same = _digest_of(device, app, newest.image_size, progress) == newest.image_digest
     except RequestRefusedError as error:
         found = f"the application cannot be read ({error.found})"
         return AppArea(AppFound.UNREADABLE, found, "drop the update again")
@@ -81,7 +84,7 @@ def look_at_app(
     return AppArea(
         AppFound.CHANGED,
         f"the application in flash is not the one that was installed (record says {version}):"
-        " a debugger or programmer changed it",
+        " a debugger or programmer changed it, or the flash decayed",
         "this loader starts it all the same; drop the update again to have it back"
         if _starts_anything(loader)
         else "drop the update again, or use a development loader",
@@ -105,19 +108,21 @@ def _starts_anything(loader: InfoBlock | None) -> bool:
 
 
 def _are_plausible(vectors: bytes, app: Span, loader: InfoBlock | None) -> bool:
-    """Tell whether a stack pointer and a Thumb entry inside the app area are there."""
+    """Tell whether they could be started: what a development loader asks before it does so."""
     stack, entry = (int.from_bytes(vectors[at : at + 4], "little") for at in (0, 4))
     in_ram = loader is None or any(ram.start < stack <= ram.start + ram.size for ram in loader.ram)
-    return in_ram and bool(entry & 1) and app.contains(entry & ~1, 2)
+    behind = app.contains(entry & ~1, 2) and entry - app.start >= _VECTORS_SIZE
+    return in_ram and stack % _STACK_ALIGNMENT == 0 and bool(entry & 1) and behind
 
 
-def _crc_of(device: DfuSe, app: Span, size: int, progress: Progress) -> int | None:
-    """Return the CRC-32 (IEEE 802.3) of the first bytes; None if no image can have that size."""
+def _digest_of(device: DfuSe, app: Span, size: int, progress: Progress) -> bytes | None:
+    """Return the BLAKE2b-256 of the first bytes; None if no image can have that size."""
     if not 0 < size <= app.size:
         return None
-    crc = done = 0
+    digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+    done = 0
     for block in device.upload_blocks(app.start, size):
-        crc = zlib.crc32(block, crc)
+        digest.update(block)
         done += len(block)
         progress(READING, done, size)
-    return crc
+    return digest.digest()

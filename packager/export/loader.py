@@ -1,6 +1,6 @@
 """The loader of a product as a folder of sources that builds without splitflash and without Python.
 
-Sources, flags, configuration and linker script are those of :mod:`packager.loader_build`, so what
+Sources, flags, configuration and linker script are those of :mod:`packager.loader_parts`, so what
 CMake makes of the folder is byte for byte what ``splitflash loader build`` makes with the same gcc.
 The device key is left out unless asked for; without its file the folder refuses to build.
 """
@@ -81,11 +81,14 @@ class LoaderExport:
             KeyFileError, BuildError: as :meth:`write`.
         """
         layout = self.layout
-        options = f"--layout {layout.path} --keys {self.keys_dir}"
-        options += "".join(f" --batch {name}" for name in self.batches)
-        options += " --dev" * self.dev + " --with-device-key" * self.with_device_key
+        options = f"--layout {layout.path} --keys {self.keys_dir}{self._options()}"
+        options += " --with-device-key" * self.with_device_key
         command = f"splitflash loader export {options} -o NEW_FOLDER"
         must_be_current(directory, self.files(), layout, command)
+
+    def _options(self) -> str:
+        """Return the options that choose which loader it is, as the command line has them."""
+        return "".join(f" --batch {name}" for name in self.batches) + " --dev" * self.dev
 
     def files(self) -> dict[str, bytes]:
         """Return every file by name; ``KEYS_NAME`` is among them only with the device key."""
@@ -93,7 +96,7 @@ class LoaderExport:
         root, library = resources.loader_sources(), find_monocypher(self.monocypher)
         held = load_loader_keys(self.keys_dir, self.batches) if self.with_device_key else None
         key_ids = held.ids if held else load_key_ids(self.keys_dir, self.batches)
-        values = _values(layout, key_ids, dev=self.dev)
+        values = {**_values(layout, key_ids, dev=self.dev), "options": self._options()}
         texts = {
             **{name: fill(_TEMPLATES / name, values) for name in _FILLED},
             ".gitignore": f"/build*/\n{KEYS_NAME}\n",
@@ -164,7 +167,6 @@ def _values(layout: Layout, key_ids: KeyIds, *, dev: bool) -> dict[str, str]:
         "flags_of_some": "\n".join(_more_flags(parts)),
         "link_flags": _lines(link_flags(toolchain)),
         "link_libraries": " ".join(toolchain.libraries),
-        "dev": " --dev" if dev else "",
     }
 
 

@@ -156,7 +156,7 @@ def test_a_production_loader_does_not_start_it_and_status_says_why(
     said = production.status(board, capsys)
     assert (
         "app.meaning: the application in flash is not the one that was installed (record says"
-        " 1.4.2): a debugger or programmer changed it\n"
+        " 1.4.2): a debugger or programmer changed it, or the flash decayed\n"
         "app.do: drop the update again, or use a development loader\n"
     ) in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import zlib
 
@@ -17,7 +18,12 @@ from packager.records import AppState, RecordType
 
 IMAGE = random.Random(3).randbytes(5000)
 VECTORS = (0x2001_0000).to_bytes(4, "little") + (APP.start + 0x401).to_bytes(4, "little")
-RECORD = {"image_size": len(IMAGE), "image_crc": zlib.crc32(IMAGE), "version": 0x01040002}
+RECORD = {
+    "image_size": len(IMAGE),
+    "image_crc": zlib.crc32(IMAGE),
+    "image_digest": hashlib.blake2b(IMAGE, digest_size=32).digest(),
+    "version": 0x01040002,
+}
 
 
 def device(app: bytes, *records: bytes, **info: object) -> Rom:
@@ -54,9 +60,44 @@ def test_one_byte_changed_by_a_debugger_is_told_in_words(at: int) -> None:
     assert status_as_dict(status)["app"] == {
         "found": "changed",
         "meaning": "the application in flash is not the one that was installed (record says 1.4.2):"
-        " a debugger or programmer changed it",
+        " a debugger or programmer changed it, or the flash decayed",
         "do": "drop the update again, or use a development loader",
     }
+
+
+def with_the_same_crc(image: bytes) -> bytes:
+    """Return another image with the CRC-32 of this one: whatever its last four bytes must be."""
+    changed = bytes([image[0] ^ 1]) + image[1:-4]
+    # CRC-32 is linear: each bit of the last four bytes flips bits of it that are always the same
+    zeros = zlib.crc32(changed + bytes(4))
+    flips = {
+        1 << bit: zlib.crc32(changed + (1 << bit).to_bytes(4, "little")) ^ zeros
+        for bit in range(32)
+    }
+    basis: dict[int, tuple[int, int]] = {}
+    for tail, flipped in flips.items():
+        tail, flipped = _reduced(basis, tail, flipped)
+        basis[flipped.bit_length()] = (tail, flipped)
+    tail, rest = _reduced(basis, 0, zlib.crc32(image) ^ zeros)
+    assert rest == 0
+    return changed + tail.to_bytes(4, "little")
+
+
+def _reduced(basis: dict[int, tuple[int, int]], tail: int, flipped: int) -> tuple[int, int]:
+    while flipped and flipped.bit_length() in basis:
+        bits, flips = basis[flipped.bit_length()]
+        tail, flipped = tail ^ bits, flipped ^ flips
+    return tail, flipped
+
+
+def test_a_change_that_keeps_the_checksum_is_told_all_the_same() -> None:
+    changed = with_the_same_crc(IMAGE)
+    assert zlib.crc32(changed) == zlib.crc32(IMAGE)
+
+    status = read(device(changed, products.record(**RECORD)))
+
+    assert status.app is not None
+    assert status.app.found is AppFound.CHANGED
 
 
 @pytest.mark.parametrize("info", [{"flags": INFO_FLAG_DEV}, {"boot_check": BootCheck.OFF}])
@@ -108,6 +149,25 @@ def test_an_application_without_a_record_is_told_from_no_application(flags: int,
     assert (with_app.found, without.found) == (AppFound.NO_RECORD, AppFound.NOTHING)
     assert "no record speaks for it" in with_app.meaning
     assert do in with_app.do
+
+
+@pytest.mark.parametrize(
+    ("stack", "entry"),
+    [
+        (0x2001_0004, APP.start + 0x401),  # no multiple of 8
+        (0x2001_0000, APP.start + 0x400),  # not Thumb
+        (0x2001_0000, APP.start + 5),  # in the vectors themselves
+        (0x2001_0000, APP.end + 1),
+        (0x0800_0000, APP.start + 0x401),
+    ],
+)
+def test_what_the_loader_would_not_start_is_called_no_application(stack: int, entry: int) -> None:
+    vectors = stack.to_bytes(4, "little") + entry.to_bytes(4, "little")
+
+    app = read(device(vectors, flags=INFO_FLAG_DEV)).app
+
+    assert app is not None
+    assert app.found is AppFound.NOTHING
 
 
 def test_while_an_installation_is_unfinished_nothing_is_read() -> None:

@@ -356,6 +356,26 @@ def test_a_drop_to_a_board_of_another_batch_is_refused_before_anything_is_erased
     assert Board.load(path).snapshot() == before
 
 
+@pytest.mark.parametrize(
+    ("options", "is_told"), [((), True), (("--batch", "b2"), False), (("--batch", "device"), False)]
+)
+def test_a_loader_of_both_keys_that_nobody_chose_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], is_told: bool
+) -> None:
+    keygen(tmp_path / "keys")
+    keygen_batch(tmp_path / "keys", "b2")
+    common = ("--layout", str(workshop.layout_named(workshop.DEFAULT).path))
+    common += ("--keys", str(tmp_path / "keys"), *options)
+
+    assert run(("loader", "export", *common, "-o", str(tmp_path / "exported"))) == 0
+    exported = capsys.readouterr().err
+    assert run(("loader", "build", *common, "-o", str(tmp_path / "loader"))) == 0
+    built = capsys.readouterr().err
+
+    told = "holds 2 device keys: one opened device opens the updates of every batch among them"
+    assert (told in exported, told in built) == (is_told, is_told)
+
+
 def test_a_factory_image_takes_no_loader_of_another_batch(
     line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -312,6 +313,25 @@ def test_more_batches_than_a_loader_has_room_for_are_not_guessed_from(
         product.layout, tmp_path / "keys", with_device_key=True, batches=("b2",)
     ).files()
     assert {name: with_key[name] for name in one} == one
+
+
+def test_its_notes_say_how_to_get_the_key_of_this_very_loader(
+    product: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loader of one batch, from a folder of keys that has others as well."""
+    keygen(tmp_path / "keys")
+    keygen_batch(tmp_path / "keys", "b2")
+    shutil.copy(product.layout.path, tmp_path)
+    exported = LoaderExport(product.layout, tmp_path / "keys", dev=True, batches=("b2",)).files()
+    command = re.search(r"^splitflash (.*)$", exported["README.md"].decode(), re.MULTILINE)
+    assert command
+
+    monkeypatch.chdir(tmp_path)
+    assert run(command[1].split()) == 0
+
+    with_key = tmp_path / "with-key"
+    assert (with_key / KEYS_NAME).is_file()
+    assert {name: (with_key / name).read_bytes() for name in exported} == exported
 
 
 def test_a_missing_monocypher_is_a_build_error(product: Workshop, tmp_path: Path) -> None:
