@@ -1,10 +1,11 @@
 // indicator.h
 //
 // A light for whoever stands in front of the device: steady while an update is
-// checked and installed, three blinks for a refused one, blinking twice a
-// second while the loader waits. Choice of a file: indicator_pin.c drives the
-// pin that the layout names, indicator_none.c nothing. While the ROM
-// bootloader waits, the core is its own and the pin as after reset.
+// checked and installed, three blinks where one was refused and the application
+// starts, blinking twice a second while the loader waits. Choice of a file:
+// indicator_pin.c drives the pin that the layout names, indicator_none.c
+// nothing. While the ROM bootloader waits, the core is its own and the pin as
+// after reset.
 
 #ifndef SPLITFLASH_INDICATOR_H
 #define SPLITFLASH_INDICATOR_H

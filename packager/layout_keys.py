@@ -184,8 +184,8 @@ KEYS: dict[str, Key | Section | Named] = {
             "pin_level": Key(choice({"low": False, "high": True}), "Lights it.", "high"),
         },
         "A light that says what the loader does: steady while it checks and installs an update,"
-        " three blinks when it refused one, blinking twice a second while it waits. Dark while"
-        " the ROM bootloader waits.",
+        " three blinks when it refused one and starts the application, blinking twice a second"
+        " while it waits. Dark while the ROM bootloader waits.",
     ),
     "mailbox": Key(
         number(0, RTC_BACKUP_COUNT - 2, "a number from 0 to 30"),
