@@ -51,7 +51,7 @@ splitflash_tell_loader(uint32_t backup_register, uint32_t value)
 {
     volatile uint32_t *const clocks = (volatile uint32_t *)0x580244F4u; // APB4ENR
     volatile uint32_t *const power = (volatile uint32_t *)0x58024800u;  // CR1
-    volatile uint32_t *const backup = (volatile uint32_t *)backup_register;
+    volatile uint32_t *const backup = (volatile uint32_t *)(uintptr_t)backup_register;
     const uint32_t before = *power;
     *clocks |= 1u << 16; // RTCAPBEN
     *power = before | 1u << 8; // DBP
