@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from packager.errors import PackagerError
-from packager.factory_file import FACTORY_LIMIT
+from packager.factory.file import FACTORY_LIMIT
 from packager.files import read_file
 from packager.hex_file import read_hex
 from packager.image import elf_segments, load_image

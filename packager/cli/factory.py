@@ -149,8 +149,8 @@ def check(
     """
     from packager.cli.doctor import tell
     from packager.dfu.doctor import exit_code
-    from packager.factory_check import check_device, matching_keys, summary
-    from packager.factory_file import read_factory
+    from packager.factory.check import check_device, matching_keys, summary
+    from packager.factory.file import read_factory
     from packager.layout import load_layout
 
     if batches and keys_dir is None:
@@ -193,13 +193,13 @@ def manifest(
     Needs signing/ and public/ of the keys, never device/.
     """
     from packager.cli.progress import show_several
-    from packager.factory_file import read_factory
+    from packager.factory.file import read_factory
+    from packager.factory.labels import LABELS_NAME, render_labels
+    from packager.factory.manifest import make_manifest, write_manifest
+    from packager.factory.serials import read_serials
     from packager.files import write_atomic
     from packager.keys import load_signing_key
-    from packager.labels import LABELS_NAME, render_labels
     from packager.layout import load_layout
-    from packager.manifest import make_manifest, write_manifest
-    from packager.serials import read_serials
 
     layout = load_layout(layout_path)
     image, key = read_factory(factory_path, layout), load_signing_key(keys_dir, signing_key)
@@ -230,9 +230,9 @@ def manifest(
 )
 def verify_manifest(manifest_path: Path, keys_dir: Path, factory_path: Path | None) -> None:
     """Check a manifest by the signature beside it, and show it; needs public/ only."""
+    from packager.factory.manifest import check_factory_file
+    from packager.factory.manifest import verify_manifest as verify
     from packager.format import version_text
-    from packager.manifest import check_factory_file
-    from packager.manifest import verify_manifest as verify
 
     found, key = verify(manifest_path, keys_dir)
     if factory_path is not None:

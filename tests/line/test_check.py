@@ -19,8 +19,8 @@ from packager.dfu.doctor import Verdict
 from packager.dfu.usb import open_device
 from packager.errors import FormatError, ProtectedError, RefusedError, VerifyMismatchError
 from packager.factory import build_factory, write_factory
-from packager.factory_check import check_device, summary
-from packager.factory_file import FactoryFile, read_factory
+from packager.factory.check import check_device, summary
+from packager.factory.file import FactoryFile, read_factory
 from packager.format import INFO_OFFSET, RECORD_SIZE
 from packager.hex_file import write_hex
 from packager.keys import (

@@ -18,13 +18,14 @@ from material import DEFAULT_LAYOUT, image, key_folder, key_set, layout
 from test_factory import info_for, loader_elf
 from test_readers_survive import survives
 
-from packager import crypto, factory, labels, manifest, serials
+from packager import crypto, factory
 from packager.cli import run
 from packager.errors import AuthenticationError, FormatError, PackagerError, RefusedError
+from packager.factory import labels, manifest, serials
+from packager.factory.manifest import Manifest, parse_manifest, render_manifest, verify_manifest
+from packager.factory.serials import MAX_SERIAL, read_serials
 from packager.format import MANIFEST_DOMAIN, SIGNATURE_DOMAIN
 from packager.keys import keygen, keygen_batch, load_recipients, load_signing_key, load_verify_keys
-from packager.manifest import Manifest, parse_manifest, render_manifest, verify_manifest
-from packager.serials import MAX_SERIAL, read_serials
 from packager.update import signed_bytes
 
 IMAGE = image(3001)
@@ -480,7 +481,7 @@ def test_altered_json_is_a_manifest_or_an_error(line: Run) -> None:
 
 
 def test_an_altered_factory_image_is_one_or_an_error(line: Run) -> None:
-    from packager.factory_file import read_factory
+    from packager.factory.file import read_factory
 
     survives(line.image, lambda path: read_factory(path, layout()), 0)
 

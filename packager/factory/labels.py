@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 
 from packager.dfu.pipe import Progress, silent
+from packager.factory.manifest import Manifest
 from packager.format import version_text
-from packager.manifest import Manifest
 
 LABELS_NAME = "labels.html"
 SHORT_FINGERPRINT = 4

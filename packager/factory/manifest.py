@@ -18,7 +18,8 @@ from packager import crypto
 from packager.dfu.status import field_text
 from packager.errors import AuthenticationError, FormatError, RefusedError
 from packager.factory import check_key_folder
-from packager.factory_file import FACTORY_LIMIT, FactoryFile
+from packager.factory.file import FACTORY_LIMIT, FactoryFile
+from packager.factory.serials import check_serial
 from packager.files import read_file, write_atomic
 from packager.format import (
     DIGEST_SIZE,
@@ -30,7 +31,6 @@ from packager.format import (
 )
 from packager.keys import SigningKey, VerifyKey, load_every_recipient, load_verify_keys
 from packager.layout import Layout
-from packager.serials import check_serial
 
 FORMAT = "splitflash factory manifest 1"
 MANIFEST_NAME = "manifest.json"

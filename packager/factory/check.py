@@ -25,7 +25,7 @@ from packager.errors import (
     VerifyMismatchError,
 )
 from packager.factory import check_key_folder, check_loader
-from packager.factory_file import FactoryFile
+from packager.factory.file import FactoryFile
 from packager.format import (
     HEADER_SIZE,
     INFO_OFFSET,
