@@ -12,6 +12,7 @@
 #define DOUBTFUL_SLOTS 4u // so many in a row are blank, or it is not the end
 #define APPEND_ATTEMPTS 3u
 #define ERASE_ATTEMPTS 3u
+#define CARRY_ATTEMPTS 2u // in one go: some slots are left for a better day
 
 static uint32_t
 slot_address(uint32_t slot)
@@ -131,11 +132,14 @@ find_newest(struct marks *marks)
 NODISCARD static int
 write_carry(const struct mark_record *record)
 {
-    for (uint32_t slot = 0; slot < CARRY_SLOTS; slot++) {
+    uint32_t attempts = 0;
+    for (uint32_t slot = 0; slot < CARRY_SLOTS && attempts < CARRY_ATTEMPTS;
+         slot++) {
         const uint32_t address = carry_address(slot);
         if (flash_blank(address, RECORD_SIZE) != FLASH_OK) {
             continue;
         }
+        attempts++;
         // cut here: marks are untouched, this slot is torn and skipped
         if (flash_program(address, record, sizeof *record) == FLASH_OK) {
             return 0;

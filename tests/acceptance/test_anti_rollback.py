@@ -267,6 +267,24 @@ def test_a_sector_that_fails_for_good_ends_in_stay_after_a_few_attempts_and_stat
         assert shop.app_is(board, new), what
 
 
+def test_a_carry_area_that_fails_for_a_while_does_not_keep_updates_out_for_good(
+    shop: workshop.Workshop,
+) -> None:
+    """With the marks full to the last slot, it is the only way to empty them."""
+    board, old, new, update = prepared(shop, SMALL)
+    fill_marks(shop, board, SLOTS)
+    for _ in range(3):
+        board.flash.faults = PlantedFaults(never_verifies={shop.layout.app.end - SECTOR_SIZE})
+        assert workshop.runs(board.boot(strict=False))
+        assert shop.app_is(board, old)
+        shop.stage(board, update)
+    board.flash.faults = PlantedFaults()
+
+    assert workshop.runs(board.boot(strict=False))
+
+    assert shop.app_is(board, new)
+
+
 def test_no_fault_of_the_marks_costs_the_app_or_hangs(shop: workshop.Workshop) -> None:
     board, old, new, update = prepared(shop, SMALL)
     marks = shop.layout.marks.start

@@ -164,6 +164,11 @@ MUTANTS = (
         ("install.c", _MISSING_RECORD, "    return REASON_NONE;"),
     ),
     mutant(
+        "uses up the carry area in one go",
+        rollback.test_a_carry_area_that_fails_for_a_while_does_not_keep_updates_out_for_good,
+        ("mark.c", "        attempts++;\n        // cut here", "        // cut here"),
+    ),
+    mutant(
         "starts what no record speaks for, as a development loader does",
         stories.test_an_app_that_changed_in_flash_is_not_started,
         (
