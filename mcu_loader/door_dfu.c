@@ -19,8 +19,6 @@
 #define SYSTEM_VECTORS 16
 #define TICK 63999u // 1 ms at 64 MHz
 #define BLINK 0x00ffffffu // 0.26 s, the longest
-#define TICK_PASSED (1u << 16)
-#define CORE_CLOCK 5u // SysTick on, without its interrupt
 #define MPU_KEYS_REGION (1u << 4 | 6u) // behind those of machine_h743.c
 #define MPU_CLOSED_256_BYTES (1u << 28 | 7u << 1 | 1u)
 #define LEAVE_MS 50u  // the host fetches its last answer
@@ -158,13 +156,13 @@ start_ticking(uint32_t reload)
 {
     SYST_RVR = reload;
     SYST_CVR = 0;
-    SYST_CSR = CORE_CLOCK;
+    SYST_CSR = SYST_CORE_CLOCK;
 }
 
 static void
 blink(void)
 {
-    if (info.indicator_pin != PIN_NONE && SYST_CSR & TICK_PASSED) {
+    if (info.indicator_pin != PIN_NONE && SYST_CSR & SYST_PASSED) {
         pin_toggle(pin_of(info.indicator_pin));
     }
 }
@@ -175,7 +173,7 @@ serve_for(uint32_t milliseconds)
     start_ticking(TICK);
     while (milliseconds) {
         serve();
-        if (SYST_CSR & TICK_PASSED) {
+        if (SYST_CSR & SYST_PASSED) {
             milliseconds--;
         }
     }

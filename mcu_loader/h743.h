@@ -109,6 +109,8 @@
 #define SYST_CSR REG(0xe000e010u)
 #define SYST_RVR REG(0xe000e014u)
 #define SYST_CVR REG(0xe000e018u)
+#define SYST_CORE_CLOCK 5u // on, without its interrupt
+#define SYST_PASSED (1u << 16)
 #define NVIC_ICER(n) REG(0xe000e180u + 4u * (n))
 #define NVIC_ICPR(n) REG(0xe000e280u + 4u * (n))
 #define SCB_ICSR REG(0xe000ed04u)

@@ -10,16 +10,14 @@
 
 #define BLINKS 3u
 #define BLINK 12799999u // 0.2 s at 64 MHz
-#define CORE_CLOCK 5u   // SysTick on, without its interrupt
-#define TICK_PASSED (1u << 16)
 
 static void
 pause(void)
 {
     SYST_RVR = BLINK;
     SYST_CVR = 0;
-    SYST_CSR = CORE_CLOCK;
-    while (!(SYST_CSR & TICK_PASSED)) {
+    SYST_CSR = SYST_CORE_CLOCK;
+    while (!(SYST_CSR & SYST_PASSED)) {
         machine_feed_watchdog();
     }
     SYST_CSR = 0;
