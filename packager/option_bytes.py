@@ -43,6 +43,8 @@ class ProductionOptions:
     """BOOT_CM7_ADD0."""
     boot0_high: int
     """BOOT_CM7_ADD1, when everything is done."""
+    swap_banks: int
+    """SWAP_BANK_OPT: 0, each bank at the addresses of the layout."""
     protected_sectors: tuple[int, ...]
     """Of bank 1: those of the loader."""
     rdp: int
@@ -62,6 +64,7 @@ def production_options(layout: Layout) -> ProductionOptions:
         software_watchdog=int(not layout.watchdog_is_hardware),
         boot0_low=loader,
         boot0_high=loader if layout.rdp else ROM_BOOT_ADDRESS,
+        swap_banks=0,
         protected_sectors=tuple(sector for _, sector in layout.chip.sectors_of(layout.loader)),
         rdp=layout.rdp,
     )
@@ -89,7 +92,7 @@ def _options(layout: Layout) -> Iterator[str]:
     options = production_options(layout)
     level, first, second = options.brown_out_level, options.boot0_low, options.boot0_high_at_first
     limit = next(mv for mv, number in BROWN_OUT_LEVELS.items() if number == level)
-    yield "2. brown-out level, boot addresses, write protection of the loader, watchdog"
+    yield "2. option bytes: brown-out level, boot addresses, banks, write protection, watchdog"
     yield (
         f"     BOR_LEV={level}: "
         + (f"the chip stops below {limit / 1000:.1f} V" if limit else "off, the supply is too low")
@@ -98,12 +101,14 @@ def _options(layout: Layout) -> Iterator[str]:
     yield f"     BOOT_CM7_ADD0=0x{first:04X}: the chip starts the loader"
     reason = "for the check in step 3" if layout.rdp else "for check and updates"
     yield f"     BOOT_CM7_ADD1=0x{second:04X}: with BOOT0 high the ROM bootloader, {reason}"
+    swap = options.swap_banks
+    yield f"     SWAP_BANK_OPT={swap}: each bank where the layout has it"
     sectors = " ".join(f"nWRP{sector}=0" for sector in options.protected_sectors)
     yield f"     {sectors}: no program that runs wild erases the loader"
     dog = options.software_watchdog
     yield f"     IWDG1_SW={dog}: {_WATCHDOGS[dog]}"
     boot = f"BOOT_CM7_ADD0=0x{first:04X} BOOT_CM7_ADD1=0x{second:04X}"
-    values = f"BOR_LEV={level} IWDG1_SW={dog} {boot}"
+    values = f"BOR_LEV={level} IWDG1_SW={dog} SWAP_BANK_OPT={swap} {boot}"
     yield f"     {_PROBE} -ob {values} {sectors}"
     yield f"     {_PROBE} -ob displ"
     yield "     must show these values"

@@ -26,8 +26,8 @@ def commands(layout: Layout) -> list[str]:
 def test_a_product_at_level_1_gets_its_image_its_options_and_last_its_protection() -> None:
     assert commands(PROTECTED) == [
         "STM32_Programmer_CLI -c port=SWD mode=UR -w factory_SECRET.hex -v",
-        "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOR_LEV=3 IWDG1_SW=1 BOOT_CM7_ADD0=0x0800"
-        " BOOT_CM7_ADD1=0x1FF0 nWRP0=0",
+        "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOR_LEV=3 IWDG1_SW=1 SWAP_BANK_OPT=0"
+        " BOOT_CM7_ADD0=0x0800 BOOT_CM7_ADD1=0x1FF0 nWRP0=0",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob displ",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob BOOT_CM7_ADD1=0x0800",
         "STM32_Programmer_CLI -c port=SWD mode=UR -ob RDP=0xBB",

@@ -285,6 +285,8 @@ def _options(device: DfuSe, layout: Layout, where: str) -> Iterator[Check]:
     yield _option("BOR_LEV", str(level), [str(wanted.brown_out_level)], where)
     dog = registers.optsr >> 4 & 1
     yield _option("IWDG1_SW", str(dog), [str(wanted.software_watchdog)], where)
+    swap = registers.optsr >> 31
+    yield _option("SWAP_BANK_OPT", str(swap), [str(wanted.swap_banks)], where)
     low, high = registers.boot & 0xFFFF, registers.boot >> 16
     yield _option("BOOT_CM7_ADD0", f"0x{low:04X}", [f"0x{wanted.boot0_low:04X}"], where)
     either = dict.fromkeys((wanted.boot0_high_at_first, wanted.boot0_high))

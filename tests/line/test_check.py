@@ -39,7 +39,8 @@ from packager.virtual_flash import set_options
 
 CHECKS = [
     *("read protection", "loader", "layout", "keys", "app", "records", "staging"),
-    *("BOR_LEV", "IWDG1_SW", "BOOT_CM7_ADD0", "BOOT_CM7_ADD1", "write protection"),
+    *("BOR_LEV", "IWDG1_SW", "SWAP_BANK_OPT", "BOOT_CM7_ADD0", "BOOT_CM7_ADD1"),
+    "write protection",
 ]
 DIFFERS = VerifyMismatchError.exit_code
 
@@ -343,6 +344,10 @@ DAMAGES: dict[str, tuple[Damage, dict[str, str]]] = {
     "a watchdog from power-on": (
         lambda s, b: options(optsr=b.flash.options.optsr & ~0x10)(s, b),
         {"IWDG1_SW": "0, expected 1 -> set it as factory-steps.txt says"},
+    ),
+    "banks that will be swapped": (
+        lambda s, b: options(optsr=b.flash.options.optsr | 1 << 31)(s, b),
+        {"SWAP_BANK_OPT": "1, expected 0 -> set it as factory-steps.txt says"},
     ),
     "boot address": (options(boot=0x1FF0_0810), {"BOOT_CM7_ADD0": "0x0810, expected 0x0800"}),
     "no write protection": (
