@@ -190,14 +190,15 @@ def manifest(
     SERIALS.csv is UTF-8 with commas; its first row names the columns, 'serial' among them, and
     only that one is read. The manifest says what all these devices were programmed with: product,
     layout, loader, application, keys, and the SHA-256 of the factory image; it holds no secret.
-    Needs signing/ and public/ of the keys, never device/.
+    Needs signing/ and public/ of the keys, never device/. The folder must be new or empty: an
+    earlier run is never overwritten.
     """
     from packager.cli.progress import show_several
     from packager.factory.file import read_factory
     from packager.factory.labels import LABELS_NAME, render_labels
-    from packager.factory.manifest import make_manifest, write_manifest
+    from packager.factory.manifest import make_manifest, signed_files
     from packager.factory.serials import read_serials
-    from packager.files import write_atomic
+    from packager.files import create_folder
     from packager.keys import load_signing_key
     from packager.layout import load_layout
 
@@ -207,11 +208,10 @@ def manifest(
     with show_several([name]) as progress_of, progress_of(name) as show:
         read = read_serials(csv_path, show)
         made = make_manifest(read.serials, image, layout, keys_dir, key)
-        labels = render_labels(made, show)
-        paths = write_manifest(directory, made, key)
-        write_atomic(directory / LABELS_NAME, labels)
-    for path in (*paths, directory / LABELS_NAME):
-        click.echo(f"wrote: {path}")
+        contents = {**signed_files(made, key), LABELS_NAME: render_labels(made, show)}
+        create_folder(directory, contents, secret=frozenset())
+    for file_name in contents:
+        click.echo(f"wrote: {directory / file_name}")
     click.echo(f"serials: {len(made.serials)}")
     click.echo(f"factory_sha256: {made.factory_sha256.hex()}")
     click.echo(f"signed_by: {key.name} {key.key_id.hex()}")

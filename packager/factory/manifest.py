@@ -20,7 +20,7 @@ from packager.errors import AuthenticationError, FormatError, RefusedError
 from packager.factory import check_key_folder
 from packager.factory.file import FACTORY_LIMIT, FactoryFile
 from packager.factory.serials import check_serial
-from packager.files import read_file, write_atomic
+from packager.files import read_file
 from packager.format import (
     DIGEST_SIZE,
     KEY_ID_SIZE,
@@ -103,19 +103,11 @@ def sign_manifest(manifest: bytes, signing_key: SigningKey) -> bytes:
     return crypto.sign(signing_key.secret, MANIFEST_DOMAIN + manifest)
 
 
-def write_manifest(directory: Path, manifest: Manifest, signing_key: SigningKey) -> list[Path]:
-    """Write manifest and signature into a folder, made if it is missing; return their paths.
-
-    Raises:
-        PackagerError: a file cannot be written.
-    """
+def signed_files(manifest: Manifest, signing_key: SigningKey) -> dict[str, bytes]:
+    """Return manifest and signature by the names that their files have."""
     data = render_manifest(manifest)
     signature = sign_manifest(data, signing_key).hex() + "\n"
-    path = directory / MANIFEST_NAME
-    directory.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
-    write_atomic(signature_path(path), signature.encode())
-    return [path, signature_path(path)]
+    return {MANIFEST_NAME: data, MANIFEST_NAME + SIGNATURE_SUFFIX: signature.encode()}
 
 
 def signature_path(manifest: Path) -> Path:

@@ -170,6 +170,11 @@ class Run(NamedTuple):
     def made(self) -> Path:
         return self.folder / "run" / "manifest.json"
 
+    def anew(self) -> Run:
+        """Return the same place before the command was run."""
+        shutil.rmtree(self.made.parent)
+        return self
+
     def make(self, *more: str, csv: str = "serials.csv", keys: Path | None = None) -> int:
         given = ["--factory", str(self.image), "--layout", str(DEFAULT_LAYOUT)]
         out = ["-o", str(self.folder / "run"), *more]
@@ -234,7 +239,7 @@ def test_the_manifest_says_what_every_serial_was_programmed_with(line: Run) -> N
 def test_it_is_told_what_was_made_and_how_far_it_is(
     line: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert line.make() == 0
+    assert line.anew().make() == 0
 
     out, err = capsys.readouterr()
     names = ["manifest.json", "manifest.json.sig", "labels.html"]
@@ -246,11 +251,27 @@ def test_it_is_told_what_was_made_and_how_far_it_is(
     assert "columns not used: 'note'" in err
 
 
+@pytest.mark.parametrize("there", ["an earlier run", "anything else"])
+def test_what_is_in_the_folder_already_is_never_overwritten(
+    line: Run, capsys: pytest.CaptureFixture[str], there: str
+) -> None:
+    if there == "anything else":
+        (line.anew().folder / "run").mkdir()
+        (line.folder / "run" / "notes.txt").write_text("of line 2")
+    before = {path: path.read_bytes() for path in (line.folder / "run").iterdir()}
+    (line.folder / "serials.csv").write_text("serial\nB-1\n")
+
+    assert line.make() == PackagerError.exit_code
+
+    assert "exists already, expected a new or empty folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (line.folder / "run").iterdir()} == before
+
+
 def test_it_holds_no_secret_and_is_made_without_a_device_key(line: Run) -> None:
     secrets = [path.read_bytes().splitlines()[1] for path in line.keys.glob("[ds]*/*.pem")]
     shutil.rmtree(line.keys / "device")
 
-    assert line.make() == 0
+    assert line.anew().make() == 0
     for path in line.made.parent.iterdir():
         assert not any(secret in path.read_bytes() for secret in secrets)
 
@@ -271,7 +292,7 @@ def test_a_good_manifest_verifies_with_public_keys_alone(
 
 
 def test_the_spare_key_signs_too(line: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert line.make("--signing-key", "spare") == 0
+    assert line.anew().make("--signing-key", "spare") == 0
     assert line.verify() == 0
     assert "signature: good, by spare" in capsys.readouterr().out
 
@@ -329,9 +350,8 @@ def test_a_factory_image_of_other_keys_makes_no_manifest(
     line: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keygen(tmp_path / "others")
-    shutil.rmtree(line.folder / "run")
 
-    assert line.make(keys=tmp_path / "others") == RefusedError.exit_code
+    assert line.anew().make(keys=tmp_path / "others") == RefusedError.exit_code
     assert "trusts verify keys" in capsys.readouterr().err
     assert not (line.folder / "run").exists()
 
@@ -339,10 +359,9 @@ def test_a_factory_image_of_other_keys_makes_no_manifest(
 def test_bad_serials_leave_no_file_and_one_line(
     line: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(line.folder / "run")
     (line.folder / "bad.csv").write_text("serial\nA\nA\n")
 
-    assert line.make(csv="bad.csv") == FormatError.exit_code
+    assert line.anew().make(csv="bad.csv") == FormatError.exit_code
     assert not (line.folder / "run").exists()
     errors = [text for text in capsys.readouterr().err.splitlines() if " %" not in text]
     assert errors == [
@@ -369,7 +388,8 @@ def test_no_signature_of_an_update_is_one_of_a_manifest_nor_the_other_way_round(
 
 def test_a_manifest_that_names_another_signer_is_refused(line: Run) -> None:
     made = replace(parse_manifest(line.made.read_bytes()), signed_by=bytes(8))
-    manifest.write_manifest(line.made.parent, made, load_signing_key(line.keys))
+    for name, data in manifest.signed_files(made, load_signing_key(line.keys)).items():
+        (line.made.parent / name).write_bytes(data)
 
     with pytest.raises(FormatError, match="names 0000000000000000 as its signer"):
         verify_manifest(line.made, line.keys)
