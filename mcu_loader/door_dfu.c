@@ -119,7 +119,7 @@ read_uid(uint32_t uid[3])
     for (uint32_t i = 0; i < 3; i++) {
         uid[i] = UID(i);
     }
-    MPU_CTRL = 1;
+    MPU_CTRL = MPU_ON;
     barrier();
 }
 

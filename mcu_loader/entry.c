@@ -142,7 +142,7 @@ door_stay(void)
     for (uint32_t *to = door_start; to != door_end; to++) {
         *to = *from++;
     }
-    MPU_CTRL = 1;
+    MPU_CTRL = MPU_ON;
     barrier();
     door_enter();
 }

@@ -121,6 +121,8 @@
 #define SCB_CFSR REG(0xe000ed28u)
 #define SCB_ICIALLU REG(0xe000ef50u)
 #define MPU_CTRL REG(0xe000ed94u)
+// ENABLE, and HFNMIENA: also while flash is read with FAULTMASK set
+#define MPU_ON 3u
 #define MPU_RBAR REG(0xe000ed9cu)
 #define MPU_RASR REG(0xe000eda0u)
 #define ICSR_PENDSTCLR (1u << 25)

@@ -126,32 +126,14 @@ rewrite_sector(const struct job *job, uint32_t sector)
 }
 
 NODISCARD static enum reason
-append_done(const struct job *job, uint32_t sector)
+rewrite_patiently(const struct job *job, uint32_t sector)
 {
-    struct mark_record record;
-    memcpy(&record, &job->marks->newest, sizeof record);
-    record.type = RECORD_DONE;
-    record.done_sectors |= 1u << sector;
-    record.reason = REASON_NONE;
-    record.refused_run = 0;
-    // cut here: the sector is written again
-    return marks_append(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;
-}
-
-NODISCARD static enum reason
-install_sector(const struct job *job, uint32_t sector)
-{
-    enum reason reason = REASON_NONE;
-    if (sector_is_right(job, sector)) {
-        return append_done(job, sector);
-    }
-    for (uint32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
+    enum reason reason = REASON_FLASH_FAILED;
+    for (uint32_t attempt = 0;
+         attempt < ATTEMPTS && reason == REASON_FLASH_FAILED; attempt++) {
         reason = rewrite_sector(job, sector);
-        if (reason != REASON_FLASH_FAILED) {
-            break;
-        }
     }
-    return reason == REASON_NONE ? append_done(job, sector) : reason;
+    return reason;
 }
 
 static void
@@ -179,6 +161,20 @@ describe(struct mark_record *record, const struct job *job, uint32_t type,
     forget_refusal(record);
 }
 
+// Notes that the app area changes, and which of its sectors count already.
+NODISCARD static enum reason
+append_progress(const struct job *job, uint32_t type, uint32_t done_sectors)
+{
+    struct mark_record record;
+    memcpy(&record, &job->marks->newest, sizeof record);
+    describe(&record, job, type, STATE_INSTALLING);
+    record.done_sectors = done_sectors;
+    // cut here: either still the old state with the old app, or installing;
+    // a sector whose end was not noted is written again
+    return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL
+                                                   : REASON_NONE;
+}
+
 static int
 is_resumed(const struct job *job)
 {
@@ -191,25 +187,45 @@ is_resumed(const struct job *job)
 NODISCARD static enum reason
 announce(struct job *job)
 {
-    struct mark_record record;
     const struct mark_record *newest = &job->marks->newest;
+    uint32_t done_sectors = 0;
+    job->trusted = newest->state == STATE_INSTALLED ? 0xffffffffu : 0;
     if (is_resumed(job)) {
-        job->trusted = newest->done_sectors;
+        done_sectors = newest->done_sectors;
+        job->trusted = done_sectors;
         // The cut may have come while the last word of this very record was
         // written, and such a word can fade. Until a second one stands behind
         // it, the app area must not be touched on its word alone.
-        if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {
+        if (newest->type == RECORD_DONE || job->marks->fresh == YES) {
+            return REASON_NONE;
+        }
+    }
+    return append_progress(job, RECORD_INSTALLING, done_sectors);
+}
+
+NODISCARD static enum reason
+install_sector(const struct job *job, uint32_t sector)
+{
+    const uint32_t bit = 1u << sector;
+    const uint32_t done = job->marks->newest.done_sectors;
+    enum reason reason = REASON_NONE;
+    if (sector_is_right(job, sector)) {
+        if (done & bit) {
             return REASON_NONE;
         }
     } else {
-        job->trusted = newest->state == STATE_INSTALLED ? 0xffffffffu : 0;
+        if (done & bit) {
+            // or a cut would leave a sector that is called done and is not
+            reason = append_progress(job, RECORD_INSTALLING, done ^ bit);
+        }
+        if (reason == REASON_NONE) {
+            reason = rewrite_patiently(job, sector);
+        }
+        if (reason != REASON_NONE) {
+            return reason;
+        }
     }
-    memcpy(&record, newest, sizeof record);
-    const uint32_t done = is_resumed(job) ? record.done_sectors : 0;
-    describe(&record, job, RECORD_INSTALLING, STATE_INSTALLING);
-    record.done_sectors = done;
-    // cut here: either still the old state with the old app, or installing
-    return marks_append(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;
+    return append_progress(job, RECORD_DONE, done | bit);
 }
 
 // From here on the app counts: only what flash itself reads decides.
@@ -232,8 +248,8 @@ confirm(const struct job *job)
     return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;
 }
 
-NODISCARD static enum reason
-install_sectors(const struct job *job)
+NOINLINE static enum reason
+install_and_confirm(const struct job *job)
 {
     const uint32_t sectors = info_block.app.size / SECTOR_SIZE;
     for (uint32_t sector = 0; sector < sectors; sector++) {
@@ -242,7 +258,7 @@ install_sectors(const struct job *job)
             return reason;
         }
     }
-    return REASON_NONE;
+    return confirm(job);
 }
 
 // Before the app area changes, while the carry area has a blank slot.
@@ -250,25 +266,41 @@ static void
 make_room_early(struct marks *marks)
 {
     if (!marks_have_room(marks) && marks->newest.state != STATE_INSTALLING) {
-        (void)!marks_compact(marks); // if it cannot be, make_room_late() will
+        (void)!marks_compact(marks); // if not, make_room_late() will
     }
 }
 
 // Once the app area counts for nothing, its last sector, and with it the carry
 // area, can be erased at will.
 NODISCARD static enum reason
-make_room_late(struct job *job)
+make_room_late(const struct job *job)
 {
-    if (marks_have_room(job->marks)) {
-        return REASON_NONE;
-    }
     const uint32_t last = info_block.app.size / SECTOR_SIZE - 1;
-    job->trusted &= ~(1u << last);
-    // cut here: installing, the next boot comes here again
+    // cut here: installing and no room, the next boot comes here again
     if (erase_patiently(sector_address(last)) != FLASH_OK) {
         return REASON_FLASH_FAILED;
     }
     return marks_compact(job->marks) ? REASON_MARKS_FULL : REASON_NONE;
+}
+
+// With room for the whole install. Every slot may be used up by cuts, and then
+// there is none for the announcement before the marks are emptied.
+NODISCARD static enum reason
+begin(struct job *job)
+{
+    make_room_early(job->marks);
+    if (marks_are_carried() != NO) {
+        return REASON_MARKS_FULL; // the carry area must not be erased
+    }
+    enum reason reason = announce(job);
+    if (!marks_have_room(job->marks) &&
+        job->marks->newest.state == STATE_INSTALLING) {
+        reason = make_room_late(job);
+        if (reason == REASON_NONE) {
+            reason = announce(job);
+        }
+    }
+    return reason;
 }
 
 enum reason
@@ -281,24 +313,15 @@ install_update(const struct update *update, struct marks *marks)
         update_recheck(update, &marks->newest) != STAGED_AUTHENTIC) {
         machine_panic();
     }
-    make_room_early(marks);
-    enum reason reason = announce(&job);
+    enum reason reason = begin(&job);
     if (reason == REASON_NONE) {
-        reason = make_room_late(&job);
+        reason = install_and_confirm(&job);
     }
-    for (uint32_t attempt = 0; attempt < 2 && reason == REASON_NONE; attempt++) {
-        reason = install_sectors(&job);
-        if (reason != REASON_NONE) {
-            break;
-        }
-        reason = confirm(&job);
-        if (reason != REASON_IMAGE_DIGEST) {
-            break;
-        }
+    if (reason == REASON_IMAGE_DIGEST) {
         job.trusted = 0; // something faded: once more, and nothing is skipped
-        reason = attempt == 0 ? REASON_NONE : REASON_FLASH_FAILED;
+        reason = install_and_confirm(&job);
     }
-    return reason;
+    return reason == REASON_IMAGE_DIGEST ? REASON_FLASH_FAILED : reason;
 }
 
 void

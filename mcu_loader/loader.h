@@ -15,6 +15,7 @@
 
 // RAM that is not cleared at start (it is wiped before every jump).
 #define NOINIT __attribute__((section(".noinit")))
+#define KEPT __attribute__((section(".kept"))) // not wiped either
 
 // Forget everything held in registers, so that the same question asked again
 // is really asked again and not answered by the compiler.

@@ -71,7 +71,7 @@ static const struct region regions[] = {
 static uint32_t flash_kib;
 
 // Survives a reset; random after power-on, hence the complement.
-NOINIT static uint32_t fault_run[2];
+KEPT static uint32_t fault_run[2];
 
 static void
 stop_interrupts(void)
@@ -133,7 +133,7 @@ guard_memory(void)
         MPU_RBAR = base | 1u << 4 | i;
         MPU_RASR = regions[i].attributes;
     }
-    MPU_CTRL = 1; // for faults too: HFNMIENA stays off
+    MPU_CTRL = MPU_ON;
     barrier();
 }
 
@@ -214,6 +214,7 @@ close_everything(void)
     stop_interrupts();
     SCB_CFSR = 0xffffffffu; // reading a torn word leaves its flags
     fault_run[0] = 0;
+    fault_run[1] = 0;
     barrier();
 }
 

@@ -12,7 +12,7 @@
 #define DOUBTFUL_SLOTS 4u // so many in a row are blank, or it is not the end
 #define APPEND_ATTEMPTS 3u
 #define ERASE_ATTEMPTS 3u
-#define CARRY_ATTEMPTS 2u // in one go: some slots are left for a better day
+#define CARRY_COPIES 2u // in one go: some slots are left for a better day
 
 static uint32_t
 slot_address(uint32_t slot)
@@ -57,11 +57,10 @@ read_record(struct mark_record *record, uint32_t address)
 // of all of that word. A slot that only seems blank is found out when it is
 // its turn to be written.
 static int
-looks_used(uint32_t slot)
+looks_used(uint32_t address)
 {
     uint32_t type;
-    return flash_read(&type, slot_address(slot), sizeof type) != FLASH_OK ||
-           type != BLANK;
+    return flash_read(&type, address, sizeof type) != FLASH_OK || type != BLANK;
 }
 
 static int
@@ -77,7 +76,7 @@ find_first_blank(void)
     uint32_t blank = SLOTS;
     while (used < blank) {
         const uint32_t middle = used + (blank - used) / 2;
-        if (looks_used(middle)) {
+        if (looks_used(slot_address(middle))) {
             used = middle + 1;
         } else {
             blank = middle;
@@ -86,7 +85,7 @@ find_first_blank(void)
     // a torn word may read blank: believe in several blank slots only
     for (uint32_t at = blank + 1; at < SLOTS && at < blank + DOUBTFUL_SLOTS;
          at++) {
-        if (looks_used(at)) {
+        if (looks_used(slot_address(at))) {
             blank = at + 1;
         }
     }
@@ -105,8 +104,7 @@ find_carried(struct mark_record *newest)
     for (uint32_t slot = 0; slot < CARRY_SLOTS; slot++) {
         struct mark_record record;
         const uint32_t address = carry_address(slot);
-        if (flash_read(&record.type, address, sizeof record.type) < 0 ||
-            !type_is_known(record.type) || read_record(&record, address)) {
+        if (!looks_used(address) || read_record(&record, address)) {
             continue;
         }
         if (found || record.sequence > newest->sequence) {
@@ -128,12 +126,15 @@ find_newest(struct marks *marks)
     return -1;
 }
 
-// A copy outside the sector that is about to be erased.
+// Copies outside the sector that is about to be erased: two, because a slot
+// that a cut left may read blank and what is written there may fade. Not 0:
+// there is none.
 NODISCARD static int
 write_carry(const struct mark_record *record)
 {
+    int missing = -1;
     uint32_t attempts = 0;
-    for (uint32_t slot = 0; slot < CARRY_SLOTS && attempts < CARRY_ATTEMPTS;
+    for (uint32_t slot = 0; slot < CARRY_SLOTS && attempts < CARRY_COPIES;
          slot++) {
         const uint32_t address = carry_address(slot);
         if (flash_blank(address, RECORD_SIZE) != FLASH_OK) {
@@ -142,10 +143,10 @@ write_carry(const struct mark_record *record)
         attempts++;
         // cut here: marks are untouched, this slot is torn and skipped
         if (flash_program(address, record, sizeof *record) == FLASH_OK) {
-            return 0;
+            missing = 0;
         }
     }
-    return -1;
+    return missing;
 }
 
 // With a carried copy in place: empty the sector and start it anew with it.
@@ -159,9 +160,13 @@ start_anew(struct marks *marks)
             struct mark_record record;
             memcpy(&record, &marks->newest, sizeof record);
             marks->next_slot = 0;
-            return record.type ? marks_append_twice(marks, &record) : 0;
+            if (!record.type || !marks_append_twice(marks, &record)) {
+                return 0;
+            }
+            break;
         }
     }
+    marks->next_slot = SLOTS; // worn out: what is carried still counts
     return -1;
 }
 
@@ -170,17 +175,13 @@ static uint32_t
 look(struct marks *marks)
 {
     struct mark_record carried;
-    memset(marks, 0, sizeof *marks);
-    marks->newest.state = STATE_NONE;
     marks->fresh = NO;
     marks->next_slot = find_first_blank();
-    const int nothing = find_newest(marks);
-    if (nothing) {
+    if (find_newest(marks)) {
         memset(&marks->newest, 0, sizeof marks->newest);
         marks->newest.state = STATE_NONE;
     }
-    if (find_carried(&carried) ||
-        (!nothing && carried.sequence < marks->newest.sequence)) {
+    if (find_carried(&carried) || carried.sequence < marks->newest.sequence) {
         return NO;
     }
     memcpy(&marks->newest, &carried, sizeof carried);
@@ -205,9 +206,7 @@ marks_open(struct marks *marks)
     // A fresh copy first, because the one just read may have been cut; with
     // every slot used up it has to do.
     (void)!write_carry(&marks->newest);
-    if (start_anew(marks)) {
-        marks->next_slot = SLOTS; // worn out: what is known still counts
-    }
+    (void)!start_anew(marks);
 }
 
 uint32_t
@@ -258,6 +257,13 @@ marks_have_room(const struct marks *marks)
     return SLOTS - marks->next_slot >= MARKS_SPARE;
 }
 
+uint32_t
+marks_are_carried(void)
+{
+    struct marks again;
+    return look(&again);
+}
+
 int
 marks_compact(struct marks *marks)
 {
@@ -291,6 +297,9 @@ marks_refuse(struct marks *marks, enum reason reason,
                         offsetof(struct mark_record, floor_counter))) {
         machine_panic();
     }
-    // a full sector costs the note, never the decision
-    (void)!marks_append(marks, &record);
+    // a full sector costs the note, never the decision; of one that cannot be
+    // emptied the carry area tells
+    if (marks_append(marks, &record) && marks_are_carried() == YES) {
+        (void)!write_carry(&record);
+    }
 }

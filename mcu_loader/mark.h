@@ -35,9 +35,13 @@ NODISCARD int marks_append_twice(struct marks *marks,
 // Is there room for a whole install?
 int marks_have_room(const struct marks *marks);
 
-// Empties the sector but for the newest record. Not 0: nothing happened,
-// because no slot of the carry area is blank, or the sector cannot be erased.
+// Empties the sector but for the newest record. Not 0: no slot of the carry
+// area took the copy, and nothing else happened; or the sector cannot be
+// emptied, and from then on marks_are_carried().
 NODISCARD int marks_compact(struct marks *marks);
+
+// YES while nothing but the carry area is sure to hold the newest record.
+NODISCARD uint32_t marks_are_carried(void);
 
 // Remembers a refusal, up to REFUSALS_KEPT in a run.
 void marks_refuse(struct marks *marks, enum reason reason,

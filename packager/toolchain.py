@@ -222,6 +222,7 @@ def gcc(compiler: str) -> Toolchain:
             "-fno-schedule-insns2",
             "-fno-move-loop-invariants",
             "-fno-tree-coalesce-vars",
+            "-fno-tree-scev-cprop",
         ),
         (*cpu, "-mfloat-abi=soft", "-nostdlib", "-nostartfiles"),
         ("-lgcc",),

@@ -29,7 +29,7 @@ class Word(IntEnum):
     WEAK = 4
     """Reads right a few more times, then it is poisoned."""
     WEAK_BLANK = 5
-    """Reads blank a few more times, then it is poisoned, unless it is programmed before."""
+    """Reads blank a few more times, then it is poisoned; programmed before, it becomes weak."""
 
 
 HEALTHY_BELOW = Word.CORRECTED
@@ -70,12 +70,18 @@ class Cells:
         return self.states[word] in _VIRGIN
 
     def program(self, word: int, data: bytes) -> bool:
-        """Program a word; over a word that is not virgin it leaves poison and returns False."""
+        """Program a word; over a word that is not virgin it leaves poison and returns False.
+
+        Where a cut came so early that the word still reads blank, cells are half-way already that
+        should stay ones now: it reads right for as long as it would have read blank.
+        """
         virgin = self.is_virgin(word)
-        if virgin:
-            self.set_word(word, data, Word.PROGRAMMED)
-        else:
+        if not virgin:
             self.poison(word)
+        elif self.states[word] == Word.WEAK_BLANK:
+            self.set_word(word, data, Word.WEAK, self.weak[word])
+        else:
+            self.set_word(word, data, Word.PROGRAMMED)
         return virgin
 
     def tear_program(self, word: int, data: bytes, rng: Random) -> None:

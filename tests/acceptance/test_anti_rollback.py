@@ -167,10 +167,10 @@ def test_no_cut_while_the_marks_are_emptied_takes_the_floor_back(shop: workshop.
     shop.stage(board, seal(shop, scene.old, 0x0200_0001, 5))
     before, operations = board.snapshot(), undisturbed(board)
     carry = range(shop.layout.app.end - CARRY_SIZE, shop.layout.app.end)
-    assert [op.address in carry for op in operations[:5]] == [True] * 4 + [False]
-    assert (operations[4].kind, operations[4].address) == (OpKind.ERASE, shop.layout.marks.start)
-    cuts = [Cut(number, Flavour.TORN) for number in range(1, 15)]
-    cuts += [Cut(number, Flavour.AFTER) for number in (4, 5, 9)]
+    assert [op.address in carry for op in operations[:9]] == [True] * 8 + [False]
+    assert (operations[8].kind, operations[8].address) == (OpKind.ERASE, shop.layout.marks.start)
+    cuts = [Cut(number, Flavour.TORN) for number in range(1, 19)]
+    cuts += [Cut(number, Flavour.AFTER) for number in (4, 8, 9, 13)]
     for cut in cuts:
         board.restore(before)
         assert board.boot(cut=cut, strict=False).outcome is Outcome.POWER_CUT
@@ -180,6 +180,24 @@ def test_no_cut_while_the_marks_are_emptied_takes_the_floor_back(shop: workshop.
         newest = shop.records(board)[-1]
         assert (newest.floor_counter, newest.reason) == (5, Reason.COUNTER_TOO_OLD), cut
         assert shop.app_is(board, scene.new) or not workshop.runs(report), cut
+
+
+def test_a_copy_in_a_slot_that_was_not_quite_blank_is_not_the_only_one(
+    shop: workshop.Workshop,
+) -> None:
+    """A cut left the first carry slot so early that it read blank; the copy written there fades."""
+    scene = at_floor(shop)
+    board = scene.board
+    fill_marks(shop, board, 900)
+    shop.stage(board, seal(shop, scene.old, 0x0200_0001, 5))
+    erase = next(op for op in undisturbed(board) if op.kind is OpKind.ERASE)
+    assert erase.address == shop.layout.marks.start
+    board.boot(cut=Cut(erase.index, Flavour.AFTER), strict=False)
+    board.flash.plant(shop.layout.app.end - CARRY_SIZE, Word.POISONED)
+    shop.stage(board, scene.update)
+
+    assert refused_for(shop, board) is Reason.COUNTER_TOO_OLD
+    assert shop.app_is(board, scene.new)
 
 
 # -- refusals --------------------------------------------------------------------------------------
@@ -265,6 +283,72 @@ def test_a_sector_that_fails_for_good_ends_in_stay_after_a_few_attempts_and_stat
         board.flash.faults = PlantedFaults()
         assert workshop.runs(board.boot(strict=False)), "once the flash works again"
         assert shop.app_is(board, new), what
+
+
+def resumed_without_room(shop: workshop.Workshop, spare: int = 0) -> Scene:
+    """A board at 2.0.0 with counter 5, cut while it installs 3.0.0, whose marks are full but for
+    ``spare`` slots."""
+    scene = at_floor(shop)
+    board, newer = scene.board, shop.image(SMALL, seed=7)
+    update = seal(shop, newer, 0x0300_0000, 5)
+    shop.stage(board, update)
+    middle = app_operations(shop, undisturbed(board))[5]
+    board.boot(cut=Cut(middle.index, Flavour.AFTER), strict=False)
+    fill_marks(shop, board, SLOTS - spare)
+    return Scene(board, scene.new, newer, update)
+
+
+def test_brown_outs_in_the_same_erase_never_use_up_the_room_for_the_update(
+    shop: workshop.Workshop,
+) -> None:
+    """A weak supply bears everything but an erase, and comes back for as long as nothing runs."""
+    board, _, new, _ = resumed_without_room(shop, spare=5)
+    for _ in range(6):
+        erases = [op.index for op in undisturbed(board) if op.kind is OpKind.ERASE]
+        assert erases
+        assert board.boot(cut=Cut(erases[0], Flavour.TORN), strict=False)
+
+    assert workshop.runs(board.boot(strict=False))
+
+    assert shop.app_is(board, new)
+
+
+def test_marks_that_cannot_be_emptied_cost_the_update_and_not_the_app(
+    shop: workshop.Workshop,
+) -> None:
+    """With fewer slots than an install begins with, and only for as long as they fail."""
+    board, old, new, update = prepared(shop, SMALL)
+    fill_marks(shop, board, SLOTS - 100)
+    board.flash.faults.erase_errors[shop.layout.marks.start] = FOR_EVER
+    for _ in range(2):
+        assert refused_for(shop, board) is Reason.MARKS_FULL
+        assert shop.app_is(board, old)
+        shop.stage(board, update)
+    board.flash.faults.erase_errors.clear()
+
+    assert refused_for(shop, board) is Reason.NONE
+    assert shop.app_is(board, new)
+
+
+def test_the_only_copy_of_the_newest_record_is_never_erased(shop: workshop.Workshop) -> None:
+    """Emptying the marks is cut, then fails for a while; what they show by then may be old."""
+    scene = resumed_without_room(shop)
+    board = scene.board
+    marks = shop.layout.marks.start
+    erase = next(op for op in undisturbed(board) if op.address == marks)
+    assert erase.kind is OpKind.ERASE
+    assert board.boot(cut=Cut(erase.index, Flavour.AFTER), strict=False)
+    board.flash.faults.erase_errors[marks] = FOR_EVER
+
+    report = board.boot(strict=False)
+
+    assert report.outcome is Outcome.STAYS_IN_ROM
+    assert not any(op.kind is OpKind.ERASE and op.address != marks for op in report.operations)
+    board.flash.faults.erase_errors.clear()
+    assert workshop.runs(board.boot(strict=False))
+    assert shop.app_is(board, scene.new)
+    shop.stage(board, seal(shop, scene.old, 0x0900_0000, 4))
+    assert refused_for(shop, board) is Reason.COUNTER_TOO_OLD
 
 
 def test_a_carry_area_that_fails_for_a_while_does_not_keep_updates_out_for_good(

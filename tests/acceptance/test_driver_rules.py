@@ -187,6 +187,7 @@ def test_no_access_to_flash_is_unaligned_whatever_the_size_of_the_image(
 # -- caches and MPU --------------------------------------------------------------------------------
 
 XN, NONE, READ_WRITE, READ_ONLY = 1, 0, 3, 6
+ENABLE, HFNMIENA = 1, 2
 
 
 def test_caches_and_mpu_are_as_designed_at_every_flash_operation(shop: workshop.Workshop) -> None:
@@ -209,7 +210,8 @@ def test_caches_and_mpu_are_as_designed_at_every_flash_operation(shop: workshop.
     def look(op: FlashOp, board: Board) -> None:
         assert tape.core is not None
         system = tape.core.system
-        assert system.registers[scs.MPU_CTRL] == 1, "without a background region"
+        # without a background region, and in force while faults are masked too
+        assert system.registers[scs.MPU_CTRL] == ENABLE | HFNMIENA
         assert system.ccr & (scs.ICACHE_ON | scs.DCACHE_ON) == scs.ICACHE_ON
         for address, rule in rules.items():
             region = system.region_of(address)

@@ -195,7 +195,7 @@ def marks_without_room(scene: Scene) -> tuple[Board, Outcome]:
 def marks_that_cannot_be_emptied(scene: Scene) -> tuple[Board, Outcome]:
     board, _ = marks_without_room(scene)
     board.flash.faults.erase_errors[scene.shop.layout.marks.start] = 100
-    return board, Outcome.STAYS_IN_ROM
+    return board, Outcome.APP_RUNS
 
 
 def unreadable_chunk(scene: Scene) -> tuple[Board, Outcome]:

@@ -185,6 +185,72 @@ def test_a_record_that_fades_after_a_cut_never_lets_a_mixed_app_run(
     assert not workshop.runs(report) or runs_whole(shop, scene)
 
 
+def test_a_record_in_a_slot_that_was_not_quite_blank_never_lets_a_mixed_app_run(
+    shop: workshop.Workshop,
+) -> None:
+    """A cut left the slot so early that it read blank; what is written over that fades."""
+    scene = prepared(shop)
+    board = scene.board
+    reconfigure(shop, board, boot_check=BootCheck.OFF)
+    operations = undisturbed(board)
+    writes = app_operations(shop, operations)
+    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
+    board.flash.plant(operations[0].address, Word.POISONED)
+    lose_update(shop, board)
+
+    report = board.boot(strict=False)
+
+    assert not workshop.runs(report) or runs_whole(shop, scene)
+
+
+def test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing(
+    shop: workshop.Workshop,
+) -> None:
+    """The cuts tear INSTALLING, then the note that staging cannot be read; both fade later."""
+    scene = prepared(shop)
+    board = scene.board
+    reconfigure(shop, board, boot_check=BootCheck.OFF)
+    announced = undisturbed(board)[3]
+    assert board.boot(cut=Cut(announced.index, "after"), strict=False)
+    board.flash.plant(shop.layout.staging.start + HEADER_SIZE, Word.POISONED)
+    noted = undisturbed(board)[-1]
+    assert board.boot(cut=Cut(noted.index, "after"), strict=False)
+    assert shop.records(board)[-1].type is RecordType.REFUSED
+    shop.stage(board, scene.update)
+    writes = app_operations(shop, undisturbed(board))
+    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
+    board.flash.plant(announced.address, Word.POISONED)
+    board.flash.plant(noted.address, Word.POISONED)
+    lose_update(shop, board)
+
+    report = board.boot(strict=False)
+
+    assert not workshop.runs(report) or runs_whole(shop, scene)
+
+
+def test_a_sector_that_is_written_again_is_not_called_done_meanwhile(
+    shop: workshop.Workshop,
+) -> None:
+    """A cut right before the end; then a bit has to be repaired, and a second cut tears a word."""
+    board, _, new, _ = prepared(shop)
+    operations = undisturbed(board)
+    last = app_operations(shop, operations)[-1]
+    installed_twice, cleared = 2 * RECORD_SIZE // FLASH_WORD, 1
+    cut = Cut(operations[-installed_twice - cleared].index, "before")
+    assert board.boot(cut=cut, strict=False)
+    noted = shop.records(board)[-1]
+    assert noted.state is AppState.INSTALLING
+    assert noted.done_sectors
+    board.flash.plant(shop.layout.app.start, Word.CORRECTED)
+    again = next(op for op in undisturbed(board) if op.address == last.address)
+    assert board.boot(cut=Cut(again.index, "after"), strict=False).outcome is Outcome.POWER_CUT
+    board.flash.plant(last.address, Word.WEAK, reads=6)
+
+    for _ in range(8):
+        assert workshop.runs(board.boot(strict=False))
+    assert shop.app_is(board, new)
+
+
 def test_a_last_word_that_fades_later_never_ends_in_a_dead_app(shop: workshop.Workshop) -> None:
     """The cut tears the last word of the image; it reads right a few times, then no more."""
     board, _, new, _ = prepared(shop)

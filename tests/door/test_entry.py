@@ -18,6 +18,7 @@ from packager.keys import load_device_keys
 from packager.layout import Entry, Indicator, Layout
 from packager.loader_build import build_loader
 from packager.resources import loader_sources
+from packager.sim import scs
 from packager.sim.board import Board, Outcome
 from packager.toolchain import compile_link
 
@@ -243,6 +244,8 @@ def test_the_mpu_closes_the_keys_and_the_vectors_are_in_itcm(make: Make, tool: s
     keys = shop.layout.loader.start + INFO_OFFSET + INFO_SIZE
     secret = load_device_keys(shop.keys)[0].secret
     assert secret in board.read(keys, 256)
+    rules_masked_faults = 2  # MPU_CTRL.HFNMIENA: flash is read with FAULTMASK set
+    assert core.registers[scs.MPU_CTRL] & rules_masked_faults
     for address in (keys, keys + 255):
         region = core.region_of(address)
         assert region is not None

@@ -70,9 +70,11 @@ _CONFIRMED = """\
     if (app_check(&record, BOOT_CHECK_DIGEST) != APP_VALID ||
         app_check(&record, BOOT_CHECK_CRC) != APP_VALID) {"""
 _CONFIRM = "    record.image_crc = app_crc(record.image_size);\n"
-_MISSING_RECORD = """\
-    // cut here: either still the old state with the old app, or installing
-    return marks_append(job->marks, &record) ? REASON_MARKS_FULL : REASON_NONE;"""
+_PROGRESS = (
+    "    return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL\n                 "
+)
+_CARRIED = "    if (marks_are_carried() != NO) {"
+_ANNOUNCED = "    return append_progress(job, RECORD_INSTALLING, done_sectors);"
 _CHUNK_REFUSED = """\
                   update->cek, nonce, aad, sizeof aad)) {
         return REASON_CHUNK_TAG;"""
@@ -161,7 +163,7 @@ MUTANTS = (
     mutant(
         "writes no installing record",
         stories.test_a_cut_install_whose_update_is_lost_never_runs_a_mixed_app,
-        ("install.c", _MISSING_RECORD, "    return REASON_NONE;"),
+        ("install.c", _ANNOUNCED, "    (void)done_sectors;\n    return REASON_NONE;"),
     ),
     mutant(
         "uses up the carry area in one go",
@@ -202,9 +204,61 @@ MUTANTS = (
         stories.test_a_record_that_fades_after_a_cut_never_lets_a_mixed_app_run,
         (
             "install.c",
-            "if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {",
+            "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
             "if (newest->state == STATE_INSTALLING) {",
         ),
+    ),
+    mutant(
+        "takes the note of a refusal for a second installing record",
+        stories.test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing,
+        (
+            "install.c",
+            "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
+            "if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {",
+        ),
+    ),
+    mutant(
+        "says installing once only",
+        stories.test_a_record_in_a_slot_that_was_not_quite_blank_never_lets_a_mixed_app_run,
+        ("install.c", _PROGRESS, _PROGRESS.replace("_twice", "")),
+    ),
+    mutant(
+        "leaves a sector done while it writes it again",
+        stories.test_a_sector_that_is_written_again_is_not_called_done_meanwhile,
+        (
+            "install.c",
+            "        if (done & bit) {\n            // or",
+            "        if (0) {\n            // or",
+        ),
+    ),
+    mutant(
+        "gives up when every slot is used up",
+        rollback.test_brown_outs_in_the_same_erase_never_use_up_the_room_for_the_update,
+        (
+            "install.c",
+            "    if (!marks_have_room(job->marks) &&\n",
+            "    if (reason == REASON_NONE && !marks_have_room(job->marks) &&\n",
+        ),
+    ),
+    mutant(
+        "begins although the marks cannot be emptied",
+        rollback.test_marks_that_cannot_be_emptied_cost_the_update_and_not_the_app,
+        ("install.c", _CARRIED, _CARRIED.replace(") {", " && job->trusted == 1) {")),
+        ("mark.c", "    marks->next_slot = SLOTS; // worn out", "    // worn out"),
+    ),
+    mutant(
+        "erases the only copy while it is installing",
+        rollback.test_the_only_copy_of_the_newest_record_is_never_erased,
+        (
+            "install.c",
+            _CARRIED,
+            _CARRIED.replace(") {", " &&\n        job->marks->newest.state != STATE_INSTALLING) {"),
+        ),
+    ),
+    mutant(
+        "carries one copy only",
+        rollback.test_a_copy_in_a_slot_that_was_not_quite_blank_is_not_the_only_one,
+        ("mark.c", "#define CARRY_COPIES 2u", "#define CARRY_COPIES 1u"),
     ),
     mutant(
         "skips a sector that reads equal without trusting it",
@@ -236,7 +290,7 @@ MUTANTS = (
         (
             "mark.c",
             "    return flash_blank(slot_address(slot), RECORD_SIZE) != FLASH_OK;",
-            "    return looks_used(slot);",
+            "    return looks_used(slot_address(slot));",
         ),
     ),
     mutant(
@@ -599,8 +653,8 @@ MUTANTS = (
         rollback.test_no_poisoned_word_of_the_marks_takes_the_floor_back,
         (
             "install.c",
-            "return marks_append_twice(job->marks, &record) ? REASON_MARKS_FULL",
-            "return marks_append(job->marks, &record) ? REASON_MARKS_FULL",
+            "finds all sectors done\n    return marks_append_twice(",
+            "finds all sectors done\n    return marks_append(",
         ),
     ),
     mutant(
@@ -644,7 +698,6 @@ MUTANTS = (
             "offsetof(struct mark_record, crc) -\n",
             "offsetof(struct mark_record, refused_run) -\n",
         ),
-        ("install.c", "    record.refused_run = 0;\n", ""),
     ),
     mutant(
         "tries a failing sector for a long time",

@@ -14,6 +14,7 @@ from packager import toolchain
 from packager.cli import cli
 from packager.resources import loader_sources
 from packager.sim.cells import WORDS_PER_SECTOR, Cells, Word
+from packager.sim.operations import Cut, Flavour
 from proof import chains
 from proof.product import HOST, ONE
 from proof.stories import BY_NAME, Stage
@@ -23,12 +24,12 @@ from proof.watch import Harm, ViolationError
 
 TRUST_ANYTHING = (
     "install.c",
-    "job->trusted = newest->done_sectors;",
+    "job->trusted = done_sectors;",
     "job->trusted = 0xffffffffu;",
 )
 BELIEVE_ONE_RECORD = (
     "install.c",
-    "if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {",
+    "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
     "if (1) {",
 )
 NO_CARRY = (
@@ -37,6 +38,8 @@ NO_CARRY = (
     "return start_anew(marks);",
 )
 SMALL = BY_NAME["install 1 KiB"]
+LUCK = range(150)
+"""Seeds: one torn word in fifty reads right until the install is over, and not for ever."""
 
 
 def broken(tmp_path: Path, *edits: tuple[str, str, str]) -> Stage:
@@ -53,6 +56,14 @@ def broken(tmp_path: Path, *edits: tuple[str, str, str]) -> Stage:
 def exhaustive(stage: Stage, name: str, seed: int = 0) -> Tally:
     sweep = Sweep(stage, BY_NAME[name], HOST, seed)
     return sweep.run(chains.single("exhaustive", sweep.operations()))
+
+
+def last_word_torn(stage: Stage, seed: int) -> Tally:
+    sweep = Sweep(stage, SMALL, HOST, seed)
+    app = sweep.watched.layout.app
+    operations = sweep.watched.boot().operations
+    last = max(op.index for op in operations if app.contains(op.address))
+    return sweep.run([(Cut(last, Flavour.TORN),)])
 
 
 def marks_are_carried_nowhere(stage: Stage) -> Tally:
@@ -101,13 +112,13 @@ def test_a_sweep_without_ecc_misses_what_this_sweep_finds(
 ) -> None:
     """Sectors trusted after a cut hold weak words: only a flash with ECC shows them."""
     stage = broken(tmp_path, TRUST_ANYTHING)
-    found = [exhaustive(stage, "install 1 KiB", seed) for seed in range(8)]
+    found = [last_word_torn(stage, seed) for seed in LUCK]
     assert any(not tally.is_clean for tally in found)
 
     monkeypatch.setattr(Cells, "tear_program", half_programmed)
     monkeypatch.setattr(Cells, "tear_erase", half_erased)
 
-    assert all(exhaustive(stage, "install 1 KiB", seed).is_clean for seed in range(8))
+    assert all(last_word_torn(stage, seed).is_clean for seed in LUCK)
 
 
 def test_a_failure_is_replayed_by_its_id_on_the_shipped_binary(

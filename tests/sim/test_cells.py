@@ -59,12 +59,12 @@ def test_a_torn_program_leaves_every_kind_of_word() -> None:
     assert (Word.CORRECTED, False, False) in seen, "too many wrong bits may be 'corrected' wrongly"
 
 
-def test_a_torn_word_that_reads_blank_may_be_programmed_once_more() -> None:
+def test_a_torn_word_that_reads_blank_may_be_programmed_once_more_and_fades_later() -> None:
     bank = cells()
     bank.set_word(0, BLANK, Word.WEAK_BLANK, 1)
     assert bank.program(0, DATA)
-    assert bank.states[0] == Word.PROGRAMMED
     assert bank.data(0) == DATA
+    assert [bank.sense(0) for _ in range(2)] == [Word.WEAK, Word.POISONED]
 
 
 def test_a_torn_erase_leaves_a_mixture_over_the_whole_sector() -> None:
