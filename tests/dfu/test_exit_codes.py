@@ -190,3 +190,18 @@ def test_ctrl_c_ends_with_130_and_the_next_drop_works(tmp_path: Path) -> None:
     assert board.read(STAGING.start, 8) == b"\xff" * 8
     assert run(["drop", str(file), "--device", name]) == 0
     assert Board.load(name.removeprefix("sim:")).read(STAGING.start, len(update)) == update
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
+@pytest.mark.parametrize("boards", [1, 2])
+def test_a_drop_without_a_stderr_still_drops(boards: int, tmp_path: Path) -> None:
+    names = street.saved(tmp_path, *(street.board() for _ in range(boards)))
+    file = tmp_path / "u.bin"
+    file.write_bytes(UPDATE)
+    devices = [word for name in names for word in ("--device", name)]
+    command = [sys.executable, "-m", "packager", "drop", str(file), *devices]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], timeout=60)
+    assert done.returncode == 0
+    for name in names:
+        board = Board.load(Path(name.removeprefix("sim:")))
+        assert board.read(STAGING.start, len(UPDATE)) == UPDATE
