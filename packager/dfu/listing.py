@@ -88,11 +88,13 @@ def open_chosen(key: str | None) -> DfuSe:
     try:
         return open_device(key)
     except SeveralDevicesError as error:
-        raise _several() from error
+        keys = [device.key for device in find_devices()]
+        if len(keys) > 1:
+            raise _several(keys) from error
+    return open_device(key)  # meanwhile others were unplugged, or all of them
 
 
-def _several() -> SeveralDevicesError:
-    keys = [device.key for device in find_devices()]
+def _several(keys: list[str]) -> SeveralDevicesError:
     listed = [look_at(key, lambda key=key: open_device(key)) for key in keys]  # type: ignore[misc]
     return SeveralDevicesError(
         "USB",
