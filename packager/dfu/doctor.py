@@ -21,7 +21,6 @@ from packager.dfu.rom import RomVersion
 from packager.dfu.status import (
     DeviceStatus,
     StagingState,
-    field_text,
     read_status,
     status_as_dict,
 )
@@ -34,7 +33,7 @@ from packager.errors import (
     RefusedError,
     as_ours,
 )
-from packager.format import version_text
+from packager.format import field_text, version_text
 from packager.layout import Layout
 from packager.records import InfoBlock
 

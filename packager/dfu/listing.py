@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from packager.dfu.protocol import DfuSe
-from packager.dfu.status import DeviceStatus, field_text, identify
+from packager.dfu.status import DeviceStatus, identify
 from packager.dfu.usb import find_devices, open_device
 from packager.errors import PackagerError, SeveralDevicesError
-from packager.format import version_text
+from packager.format import field_text, version_text
 
 Opener = Callable[[], AbstractContextManager[DfuSe]]
 

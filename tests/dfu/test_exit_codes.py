@@ -21,6 +21,7 @@ from dfu.scripted import Rom
 from packager import errors
 from packager.cli import EXIT_CODES, run
 from packager.dfu import usb as our_usb
+from packager.format import field_text
 from packager.sim.board import Board
 
 Captured = pytest.CaptureFixture[str]
@@ -205,3 +206,40 @@ def test_a_drop_without_a_stderr_still_drops(boards: int, tmp_path: Path) -> Non
     for name in names:
         board = Board.load(Path(name.removeprefix("sim:")))
         assert board.read(STAGING.start, len(UPDATE)) == UPDATE
+
+
+FORGED = b"x\x1b[2J\nsigned: y".ljust(16, b"\0")
+
+
+@pytest.mark.parametrize("product_id", [FORGED, b"pump\xe4".ljust(16, b"\0")], ids=["forged", "ä"])
+@pytest.mark.parametrize("command", ["inspect", "drop", "drop to two", "kit"])
+def test_a_product_id_cannot_forge_a_line_of_output(
+    command: str, product_id: bytes, tmp_path: Path, monkeypatch: Patch, capsys: Captured
+) -> None:
+    file = tmp_path / "u.bin"
+    file.write_bytes(products.update(65536 + 1024, image_size=65536, payload_size=66560,
+                                     product_id=product_id))  # fmt: skip
+    street.plug_in(monkeypatch, street.board(), street.board())
+    rest = {
+        "inspect": [],
+        "drop": ["--device", "usb:1-1"],
+        "drop to two": ["--all"],
+        "kit": ["-o", str(tmp_path / "kit.zip")],
+    }
+    code = run([command.split()[0], str(file), *rest[command]])
+    said = "".join(capsys.readouterr())
+    assert code == {"inspect": 0, "drop": 8, "drop to two": 17, "kit": 4}[command]
+    assert field_text(product_id) in said
+    assert "\x1b" not in said
+    assert "signed: y" not in said.splitlines()
+
+
+def test_a_device_cannot_forge_a_line_of_output(monkeypatch: Patch, capsys: Captured) -> None:
+    street.plug_in(monkeypatch, street.board(name=b"x\x1b[2J\nusb:1-9: Valve"))
+    assert run(["devices"]) == 0
+    assert run(["doctor"]) == 0
+    assert run(["status"]) == 0
+    out = capsys.readouterr().out
+    assert r"usb:1-1: x\x1b[2J\nusb:1-9: Valve, loader" in out
+    assert "\x1b" not in out
+    assert not [line for line in out.splitlines() if line.startswith("usb:1-9")]
