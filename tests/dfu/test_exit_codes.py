@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,32 @@ def test_ctrl_c_ends_with_130_and_the_next_drop_works(tmp_path: Path) -> None:
     assert board.read(STAGING.start, 8) == b"\xff" * 8
     assert run(["drop", str(file), "--device", name]) == 0
     assert Board.load(name.removeprefix("sim:")).read(STAGING.start, len(update)) == update
+
+
+AT_IMPORT = """
+import os, signal, sys
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{library}":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, AtImport())
+from {module} import {function}
+sys.argv[1:] = ["devices"]
+{function}()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent another way there")
+@pytest.mark.parametrize("library", ["packager.cli", "click", "packager.errors", "usb.core"])
+def test_ctrl_c_while_the_command_is_still_being_imported_is_one_line_too(library: str) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["splitflash"].partition(":")
+    script = AT_IMPORT.format(module=module, function=function, library=library)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130, done.stderr
+    assert (done.stdout, done.stderr.lstrip("\n")) == ("", "splitflash: interrupted\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
