@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from sim.firmware import APP, build
+from sim.firmware import APP, WRITER, build
 
 from packager.chip import CHIPS, FLASH_WORD
 from packager.errors import FormatError, PackagerError
@@ -18,15 +18,6 @@ from packager.sim.operations import Cut, FlashOp, OpKind, Timing
 
 APP_AT = 0x0810_0000
 MARKS = 0x081E_0000
-WRITER = """
-static const uint32_t words[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-void main(void) {
-    unlock(1);
-    erase(1, 7);
-    for (uint32_t i = 0; i < 8; i++) { program(1, 0x081E0000u + 32u * i, words); }
-    jump(BANK2);
-}
-"""
 WORD = b"".join(n.to_bytes(4, "little") for n in range(1, 9))
 
 

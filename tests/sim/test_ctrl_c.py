@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from sim.firmware import build
+from sim.firmware import APP, WRITER, build
 
 from packager.chip import CHIPS
 from packager.cli import run
@@ -20,15 +20,6 @@ from packager.sim.operations import FlashOp
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent another way there")
 FOR_EVER = 1e9
 """Virtual seconds: none of these programs ends before."""
-WRITER = """
-static const uint32_t words[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-void main(void) {
-    unlock(1);
-    erase(1, 7);
-    for (uint32_t i = 0; i < 8; i++) { program(1, 0x081E0000u + 32u * i, words); }
-    for (;;) { __asm volatile("wfi"); }
-}
-"""
 PROGRAMS = {
     "computes": "void main(void) { for (volatile uint32_t n = 0;; n++) {} }",
     "writes registers": "void main(void) { for (uint32_t n = 0;; n++) { IWDG_KR = n & 1u; } }",
@@ -44,7 +35,10 @@ def press() -> None:
 
 @pytest.fixture
 def board() -> Board:
-    return Board.new(CHIPS["stm32h743xi"])
+    """A board whose loader-to-be writes flash, then starts an application."""
+    new = Board.new(CHIPS["stm32h743xi"])
+    new.program(build(WRITER) | build(APP, at=0x0810_0000))
+    return new
 
 
 def pressed_while_it_runs(monkeypatch: pytest.MonkeyPatch, delay: float) -> None:
@@ -86,7 +80,6 @@ def test_ctrl_c_ends_a_boot_with_one_line_and_130(
 def test_ctrl_c_at_a_flash_operation_is_as_if_the_plug_were_pulled(
     operation: int, board: Board
 ) -> None:
-    board.program(build(WRITER))
     start = board.snapshot()
 
     def at(op: FlashOp, _: Board) -> None:
@@ -97,10 +90,10 @@ def test_ctrl_c_at_a_flash_operation_is_as_if_the_plug_were_pulled(
         board.boot(on_operation=at)
     assert len(board.flash.operations) <= operation + 1
     board.power_off()
-    assert board.boot().outcome is Outcome.STAYS_PARKED
+    assert board.boot().outcome is Outcome.APP_RUNS
     assert all(op.virgin for op in board.flash.operations)
     board.restore(start)
-    assert board.boot().outcome is Outcome.STAYS_PARKED
+    assert board.boot().outcome is Outcome.APP_RUNS
 
 
 def test_ctrl_c_just_before_the_emulator_begins_is_not_lost(
@@ -125,7 +118,6 @@ def test_ctrl_c_just_before_the_emulator_begins_is_not_lost(
 
 
 def test_who_handles_ctrl_c_himself_goes_on_doing_so(board: Board) -> None:
-    board.program(build(WRITER))
     heard: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
@@ -133,11 +125,10 @@ def test_who_handles_ctrl_c_himself_goes_on_doing_so(board: Board) -> None:
     finally:
         signal.signal(signal.SIGINT, previous)
     assert heard == [signal.SIGINT]
-    assert report.outcome is Outcome.STAYS_PARKED
+    assert report.outcome is Outcome.APP_RUNS
 
 
 def test_a_core_in_another_thread_leaves_ctrl_c_alone(board: Board) -> None:
-    board.program(build(WRITER))
     handlers = set[object]()
     thread = threading.Thread(
         target=board.boot,
