@@ -160,3 +160,14 @@ class SimulationFault(PackagerError):
     """The program on the virtual board did something the chip forbids."""
 
     exit_code = 20
+
+
+def as_ours(where: str, error: Exception) -> PackagerError:
+    """Return an error of ours for whatever went wrong at ``where``, so that others can go on."""
+    if isinstance(error, PackagerError):
+        return error
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        found = f"{place}{error.strerror or error}"
+        return PackagerError(where, found, "", "check the path and its permissions")
+    return PackagerError(where, f"{type(error).__name__}: {error}", "", "report this")

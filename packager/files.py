@@ -1,4 +1,7 @@
-"""Reading with a bound and writing all or nothing; no other room opens a file for writing."""
+"""Reading with a bound and writing all or nothing.
+
+Every file that is kept is written here; other rooms write into temporary folders of theirs only.
+"""
 
 from __future__ import annotations
 

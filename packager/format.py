@@ -225,6 +225,16 @@ def version_text(version: int) -> str:
     return f"{version >> 24}.{version >> 16 & 0xFF}.{version & 0xFFFF}"
 
 
+def field_text(field: bytes) -> str:
+    """Return the text of a NUL-padded field of a file or device; :func:`printable` as it is."""
+    return printable(field.rstrip(b"\0").decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """Escape what would act on a terminal or make another line, so that nothing forges output."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def pad_to_flash_word(data: bytes) -> bytes:
     """Fill up with 0xFF to whole 32-byte flash words."""
     return data + b"\xff" * (-len(data) % FLASH_WORD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from packager.format import FORMAT_VERSION, HEADER_SIZE, version_text
+from packager.format import FORMAT_VERSION, HEADER_SIZE, field_text, version_text
 from packager.update import update_id
 from packager.update_file import read_update_file
 
@@ -30,7 +30,7 @@ def describe(path: Path) -> dict[str, Any]:
     }
     for name, value in found.header._asdict().items():
         values[name] = value.hex() if isinstance(value, bytes) else value
-    values["product_id"] = found.header.product_id.rstrip(b"\0").decode("ascii", "backslashreplace")
+    values["product_id"] = field_text(found.header.product_id)
     values["version"] = version_text(found.header.version)
     values["recipients"] = [entry.key_id.hex() for entry in found.header.recipients]
     return values

@@ -32,6 +32,7 @@ from packager.format import (
     WrappedKey,
     build_header,
     chunk_count,
+    field_text,
     pad_to_flash_word,
     parse_header,
     payload_size_of,
@@ -412,7 +413,7 @@ def _shown(name: str, value: bytes | int) -> str:
     if isinstance(value, int):
         return f"0x{value:08X}"
     if name == "product":
-        return f"'{value.rstrip(bytes(1)).decode('ascii', 'backslashreplace')}'"
+        return f"'{field_text(value)}'"
     return value.hex()
 
 

@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 from packager.errors import FormatError, PackagerError
 from packager.files import read_file, write_atomic
-from packager.format import HEADER_SIZE, UpdateHeader, pad_to_flash_word, parse_header, version_text
+from packager.format import (
+    HEADER_SIZE,
+    UpdateHeader,
+    field_text,
+    pad_to_flash_word,
+    parse_header,
+    version_text,
+)
 from packager.segments import fill
 from packager.sniff import content_of
 from packager.update import check_header, header_field, header_number, trimmed
@@ -65,7 +72,7 @@ def write_all_forms(directory: Path, update: bytes) -> list[Path]:
 
 def default_stem(update: bytes) -> str:
     """Return ``PRODUCT-VERSION.update``, the usual file name without its form."""
-    product = header_field(update, "product_id").rstrip(b"\0").decode("ascii")
+    product = field_text(header_field(update, "product_id"))
     return f"{product}-{version_text(header_number(update, 'version'))}.update"
 
 

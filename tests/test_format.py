@@ -218,3 +218,23 @@ def test_an_info_block_survives_build_and_parse(info: records.InfoBlock) -> None
 )
 def test_a_result_record_survives_build_and_parse(record: records.ResultRecord) -> None:
     assert records.parse_result(records.build_result(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        (b"pump\0\0", "pump"),
+        ("Größe µ".encode(), "Größe µ"),
+        (b"pump\xe4", r"pump\xe4"),
+        (b"x\x1b[2J\nsigned: ok\0", r"x\x1b[2J\nsigned: ok"),
+        (b"a\0b\r\t\x7f\0", r"a\x00b\r\t\x7f"),
+        ("\u202etxt.exe\u2028".encode(), r"\u202etxt.exe\u2028"),
+    ],
+)
+def test_the_text_of_a_field_is_shown_but_never_acts(field: bytes, text: str) -> None:
+    assert fmt.field_text(field) == text
+
+
+@given(st.binary())
+def test_the_text_of_any_field_is_one_printable_line(field: bytes) -> None:
+    assert fmt.field_text(field).isprintable()

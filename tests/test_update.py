@@ -28,6 +28,7 @@ from packager.update import (
     Refusal,
     Secrets,
     build_update,
+    check_target,
     header_field,
     open_update,
     seal_update,
@@ -371,6 +372,12 @@ def test_the_message_of_a_refusal_is(name: str, message: str) -> None:
         opened(row.make(chunked(), key_set().signing[0]))
 
     assert str(caught.value) == message
+
+
+def test_a_foreign_product_id_is_named_without_acting_on_a_terminal() -> None:
+    forged = b"x\x1b[2J\nsigned: y\xe4"
+    with pytest.raises(Refusal, match=r"product 'x\\x1b\[2J\\nsigned: y\\xe4', expected"):
+        check_target(put("product_id", forged)(chunked()), layout())
 
 
 def test_the_message_of_an_unknown_signing_key_names_both_sides() -> None:

@@ -33,7 +33,10 @@ class DeviceName(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
-_HELP = "Which device, when there are several; sim: takes a virtual board from its file."
+_HELP = (
+    "Which device, when there are several; sim: takes a virtual board from its file and powers it"
+    " on: a loader that is started installs what is staged, as at every start."
+)
 ONE_DEVICE = click.option(
     "--device",
     type=DeviceName(),

@@ -121,7 +121,7 @@ class _Job:
         with one.open() as dfu, self._report.running(dfu.where):
             with self._report.progress(dfu.where, dfu.clock) as progress:
                 plan = self._stage(dfu, progress)
-            self._tell(plan, dfu.where)
+            self._tell(plan, dfu.where, alone=True)
             self._restart(dfu)
         if not self._dry_run:
             self._say_what_is_next()
@@ -153,7 +153,7 @@ class _Job:
                 failed.append(f"{name} (exit code {outcome.exit_code})")
                 self._report.say(f"failed: {_named(outcome, name)}", name)
             else:
-                self._tell(outcome, name)
+                self._tell(outcome, name, alone=False)
         self._sum_up(len(named), failed)
 
     def _sum_up(self, total: int, failed: list[str]) -> None:
@@ -178,10 +178,12 @@ class _Job:
             staging.run_plan(plan, dfu, progress)
         return plan
 
-    def _tell(self, plan: Plan, where: str) -> None:
+    def _tell(self, plan: Plan, where: str, *, alone: bool) -> None:
         if self._dry_run:
             lines = [str(step) for step in plan.steps]
             lines.append("nothing was changed" if plan.steps else "the update is staged already")
+            if not alone:
+                lines = [f"{where}: {line}" for line in lines]
             self._report.info("plan", [step.as_dict() for step in plan.steps], lines, where)
             return
         done = "staged and read back" if plan.steps else "was staged already"

@@ -19,7 +19,7 @@ _STEPS = 10
 @contextmanager
 def show_progress(clock: Clock) -> Iterator[Progress]:
     """Yield a progress callback that shows phase, share, rate and the time left."""
-    if not sys.stderr.isatty():
+    if not _is_terminal():
         yield _plain(clock)
         return
     from rich.console import Console
@@ -53,7 +53,7 @@ def show_progress(clock: Clock) -> Iterator[Progress]:
 @contextmanager
 def show_several(devices: list[str]) -> Iterator[ProgressOf]:
     """Yield what shows the work on each device: a bar each, or lines that name the device."""
-    if not sys.stderr.isatty():
+    if not _is_terminal():
         yield lambda device: nullcontext(_plain_of(device))
         return
     from rich.console import Console
@@ -79,6 +79,11 @@ def show_several(devices: list[str]) -> Iterator[ProgressOf]:
             bars.update(task, description=_words(device, "done"))
 
         yield progress_of
+
+
+def _is_terminal() -> bool:
+    # there is no stderr at all where it was closed before the start, or under pythonw
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _words(device: str, phase: str) -> str:

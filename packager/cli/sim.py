@@ -172,7 +172,7 @@ def read(board_path: Path, address: str, length: str, output: Path) -> None:
     from packager.sim.board import Board
 
     with Board.load(board_path).debugger() as debugger:
-        write_atomic(output, debugger.read(_number(address), _number(length)))
+        write_atomic(output, debugger.read(_number(address), _length(length)))
 
 
 @sim.command()
@@ -294,3 +294,10 @@ def _number(text: str) -> int:
         return int(text, 0)
     except ValueError as error:
         raise click.BadParameter(f"'{text}' is no number; write it like 0x08100000") from error
+
+
+def _length(text: str) -> int:
+    length = _number(text)
+    if length < 1:
+        raise click.BadParameter(f"'{text}' is no length in bytes; it is at least 1")
+    return length

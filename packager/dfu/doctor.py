@@ -21,7 +21,6 @@ from packager.dfu.rom import RomVersion
 from packager.dfu.status import (
     DeviceStatus,
     StagingState,
-    field_text,
     read_status,
     status_as_dict,
 )
@@ -32,8 +31,9 @@ from packager.errors import (
     PackagerError,
     ProtectedError,
     RefusedError,
+    as_ours,
 )
-from packager.format import version_text
+from packager.format import field_text, version_text
 from packager.layout import Layout
 from packager.records import InfoBlock
 
@@ -114,12 +114,8 @@ def examine_device(where: str, opened: Opener, layout: Layout | None = None) -> 
     try:
         with opened() as device:
             status = read_status(device, layout)
-    except PackagerError as error:
-        return Examined((_problem("access", error, where),))
     except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-        report = "report this, with the file of --report"
-        return Examined((Check("access", Verdict.UNKNOWN, found, report, where),))
+        return Examined((_problem("access", as_ours(where, error), where),))
     return Examined(tuple(_checks_of(where, status)), status_as_dict(status))
 
 

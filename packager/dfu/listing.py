@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from packager.dfu.protocol import DfuSe
-from packager.dfu.status import DeviceStatus, field_text, identify
+from packager.dfu.status import DeviceStatus, identify
 from packager.dfu.usb import find_devices, open_device
 from packager.errors import PackagerError, SeveralDevicesError
-from packager.format import version_text
+from packager.format import field_text, version_text
 
 Opener = Callable[[], AbstractContextManager[DfuSe]]
 
@@ -88,11 +88,13 @@ def open_chosen(key: str | None) -> DfuSe:
     try:
         return open_device(key)
     except SeveralDevicesError as error:
-        raise _several() from error
+        keys = [device.key for device in find_devices()]
+        if len(keys) > 1:
+            raise _several(keys) from error
+    return open_device(key)  # meanwhile others were unplugged, or all of them
 
 
-def _several() -> SeveralDevicesError:
-    keys = [device.key for device in find_devices()]
+def _several(keys: list[str]) -> SeveralDevicesError:
     listed = [look_at(key, lambda key=key: open_device(key)) for key in keys]  # type: ignore[misc]
     return SeveralDevicesError(
         "USB",

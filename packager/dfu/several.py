@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from packager.dfu.pipe import Progress
-from packager.errors import PackagerError
+from packager.errors import PackagerError, as_ours
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ class Stop:
 def on_each(names: Sequence[str], work: Callable[[str, Stop], T]) -> dict[str, T | PackagerError]:
     """Do ``work`` for every name at once; return results and errors of ours in the same order.
 
-    Ctrl-C stops all of it, waits until every device was left, and then goes on its way.
+    Whatever fails for one name, the others are finished. Ctrl-C stops all of it, waits until every
+    device was left, and then goes on its way.
     """
     stop = Stop()
     with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
@@ -61,7 +62,7 @@ def on_each(names: Sequence[str], work: Callable[[str, Stop], T]) -> dict[str, T
     outcomes: dict[str, T | PackagerError] = {}
     for name, future in futures.items():
         error = future.exception()
-        outcomes[name] = error if isinstance(error, PackagerError) else future.result()
+        outcomes[name] = as_ours(name, error) if isinstance(error, Exception) else future.result()
     return outcomes
 
 

@@ -142,10 +142,9 @@ def survey(update: bytes, device: DfuSe, staging: Span, progress: Progress = sil
         progress(COMPARING, offset, len(staged))
         wanted = staged[offset : offset + SECTOR_SIZE]
         found.append(_look_at(device, staging.start + offset, wanted, is_first=offset == 0))
-    if found and found[0].headless:
-        found = _without_doubt(device, found, staged, staging)
+    steady = _without_doubt(device, found, staged)
     progress(COMPARING, len(staged), len(staged))
-    return Memory(staging, device.transfer_size, tuple(found))
+    return Memory(staging, device.transfer_size, tuple(steady))
 
 
 def _look_at(device: DfuSe, sector: int, wanted: bytes, *, is_first: bool) -> Held:
@@ -180,21 +179,35 @@ def compare_sector(
     return Held(sector, equal, dirty=False, headless=headless)
 
 
-def _without_doubt(device: DfuSe, found: list[Held], staged: bytes, staging: Span) -> list[Held]:
-    """Give up sectors whose last word, perhaps cut while it was programmed, reads unsteadily."""
+def _without_doubt(device: DfuSe, found: list[Held], staged: bytes) -> list[Held]:
+    """Give up sectors with a word, perhaps cut while it was programmed, that reads unsteadily.
+
+    A header is no sign that what lies behind it is sound: other tools write it first.
+    """
     block = min(device.transfer_size, len(staged))
     steady = []
     for number, held in enumerate(found):
-        offset = held.sector - staging.start + held.equal - FLASH_WORD
+        part = staged[number * SECTOR_SIZE :][:SECTOR_SIZE]
         goes_on = number + 1 < len(found) and found[number + 1].equal > 0
-        full = held.equal == len(staged[number * SECTOR_SIZE :][:SECTOR_SIZE])
-        something = held.equal > (block if held.headless else 0)
-        if something and not (full and goes_on):
-            word = staged[offset : offset + FLASH_WORD]
-            if not _reads_steadily(device, staging.start + offset, word):
+        ends = _ends(held, block if number == 0 else 0)
+        if held.equal == len(part) and goes_on:
+            ends.discard(held.equal)
+        for at in sorted(end - FLASH_WORD for end in ends):
+            if not _reads_steadily(device, held.sector + at, part[at : at + FLASH_WORD]):
                 held = Held(held.sector, 0, dirty=True)
         steady.append(held)
     return steady
+
+
+def _ends(held: Held, block: int) -> set[int]:
+    """Return where in a sector programming may have stopped.
+
+    Our own drops write the header's ``block`` last, in one go.
+    """
+    ends = {held.equal} if held.equal > (block if held.headless else 0) else set[int]()
+    if block and held.equal >= block and not held.headless:
+        ends.add(block)
+    return ends
 
 
 def _reads_steadily(device: DfuSe, address: int, word: bytes) -> bool:

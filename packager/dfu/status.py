@@ -20,6 +20,7 @@ from packager.format import (
     HEADER_SIZE,
     RECORD_SIZE,
     UpdateHeader,
+    field_text,
     parse_header,
     version_text,
 )
@@ -303,8 +304,3 @@ def _record(slot: bytes | None) -> MarkRecord | None:
         return parse_record(slot)
     except FormatError:
         return None
-
-
-def field_text(field: bytes) -> str:
-    """Return the text of a NUL-padded field."""
-    return field.rstrip(b"\0").decode("utf-8", errors="replace")

@@ -12,7 +12,15 @@ from packager.dfu.memory_map import Access, MemoryMap
 from packager.dfu.protocol import DfuSe
 from packager.dfu.replies import RequestRefusedError
 from packager.errors import DeviceError, FormatError, OutsideStagingError, RefusedError
-from packager.format import FLAG_ALLOW_DOWNGRADE, INFO_OFFSET, INFO_SIZE, UpdateHeader, version_text
+from packager.format import (
+    FLAG_ALLOW_DOWNGRADE,
+    INFO_OFFSET,
+    INFO_SIZE,
+    UpdateHeader,
+    field_text,
+    printable,
+    version_text,
+)
 from packager.layout import Layout
 from packager.reasons import EXPLANATIONS, Reason
 from packager.records import FlashArea, InfoBlock, MarkRecord, parse_info
@@ -91,7 +99,7 @@ def check_memory(target: Target, memory_map: MemoryMap | None, where: str) -> No
     if memory_map is not None and not memory_map.allows(target.staging, rights):
         raise OutsideStagingError(
             where,
-            f"memory '{memory_map.text()}'",
+            f"memory '{printable(memory_map.text())}'",
             f"expected to erase and write 0x{target.staging.start:08X}"
             f"..0x{target.staging.end - 1:08X}",
             "this device is not the one of the update; check product and layout",
@@ -105,8 +113,11 @@ def check_update(header: UpdateHeader, update_size: int, target: Target) -> None
         RefusedError: it is not, and why.
         OutsideStagingError: it is too large.
     """
+    product, own_product = header.product_id, target.product_id
+    if product != own_product:
+        own_text = f"this device has '{field_text(own_product)}'"
+        raise _refused(Reason.PRODUCT, f"'{field_text(product)}'", own_text)
     pairs = (
-        (Reason.PRODUCT, _product(header.product_id), _product(target.product_id)),
         (Reason.CHIP, f"0x{header.chip:08X}", f"0x{target.chip:08X}"),
         (Reason.LAYOUT, header.layout_id.hex(), target.layout_id.hex()),
         (Reason.ADDRESS, f"app 0x{header.app_address:08X}", f"app 0x{target.app.start:08X}"),
@@ -209,10 +220,6 @@ def _refused(reason: Reason, found: str, expected: str) -> RefusedError:
 
 def _span(area: FlashArea) -> Span:
     return Span(area.start, area.size)
-
-
-def _product(product_id: bytes) -> str:
-    return f"'{product_id.rstrip(bytes(1)).decode('ascii', errors='replace')}'"
 
 
 def _ids(key_ids: tuple[bytes, ...]) -> str:

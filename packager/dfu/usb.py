@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import usb.backend.libusb1
-import usb.control
 import usb.core
 import usb.util
 
@@ -34,7 +33,8 @@ DFU_INTERFACE = (0xFE, 0x01, 0x02)
 RUN_TIME_INTERFACE = (0xFE, 0x01, 0x01)
 """The same of a device whose application runs and could change to DFU mode (table 4.1)."""
 FUNCTIONAL_DESCRIPTOR = 0x21
-STRING_DESCRIPTOR = 3
+DEVICE_IN, GET_DESCRIPTOR, STRING_DESCRIPTOR = 0x80, 6, 3
+"""Standard request to the device (USB 2.0 table 9-4)."""
 ENGLISH_US = 0x0409
 ROM_TRANSFER_SIZE = 1024
 """wTransferSize of the H743 ROM, for a device that keeps its functional descriptor to itself."""
@@ -295,9 +295,11 @@ def _transfer_size(device: Any) -> int:
 def _string(device: Any, index: int) -> str:
     if not index:
         return ""
-    # usb.util.get_string hides a missing permission behind a ValueError
-    data = usb.control.get_descriptor(device, 255, STRING_DESCRIPTOR, index, ENGLISH_US)
-    return bytes(data)[2 : data[0]].decode("utf-16-le", errors="replace")
+    # usb.util.get_string hides a missing permission behind a ValueError, usb.control.get_descriptor
+    # refuses an answer without a single byte, which only means that there is no name
+    value = STRING_DESCRIPTOR << 8 | index
+    data = bytes(device.ctrl_transfer(DEVICE_IN, GET_DESCRIPTOR, value, ENGLISH_US, 255))
+    return data[2 : data[0]].decode("utf-16-le", errors="replace") if data else ""
 
 
 def _place(device: Any) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from packager import crypto
-from packager.dfu.status import field_text
 from packager.errors import AuthenticationError, FormatError, RefusedError
 from packager.factory import check_key_folder
 from packager.factory.file import FACTORY_LIMIT, FactoryFile
@@ -26,6 +25,7 @@ from packager.format import (
     KEY_ID_SIZE,
     MANIFEST_DOMAIN,
     SIGNATURE_SIZE,
+    field_text,
     pack_version,
     version_text,
 )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from packager.chip import CHIPS, KIB, Chip
 from packager.dfu.advice import UDEV_FILE, UDEV_RULE
 from packager.errors import FormatError, RefusedError
-from packager.format import Recovery, version_text
+from packager.format import Recovery, field_text, version_text
 from packager.kit.silence import Silence, silence
 from packager.kit.ways_in import ROM, WayIn, way_in
 from packager.layout import Layout, Usb
@@ -72,8 +72,8 @@ def plan_kit(found: UpdateFile, layout: Layout | None, where: str) -> Kit:
     """
     header = found.header
     if not _SAFE_PRODUCT.fullmatch(header.product_id):
-        shown = header.product_id.rstrip(b"\0").decode("ascii", "backslashreplace")
-        raise FormatError(where, f"product '{shown}'", "expected a-z 0-9 . _ -", "pack it again")
+        found_product = f"product '{field_text(header.product_id)}'"
+        raise FormatError(where, found_product, "expected a-z 0-9 . _ -", "pack it again")
     chip = _chip_of(header.chip, where)
     app_bank = chip.bank_of(header.app_address)
     staging_bank = chip.bank_of(found.address)
@@ -85,7 +85,7 @@ def plan_kit(found: UpdateFile, layout: Layout | None, where: str) -> Kit:
         check_target(found.data, layout, where)
         _check_door(layout)
         app_size = layout.app.size
-    product_id = header.product_id.rstrip(b"\0").decode("ascii")
+    product_id = field_text(header.product_id)
     return Kit(
         update=found.data,
         stem=default_stem(found.data),

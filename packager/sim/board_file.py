@@ -7,16 +7,17 @@ bank1.words     health of its flash words, one byte each
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import tempfile
+import stat
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from packager.chip import CHIPS, FLASH_WORD, Chip
+from packager.chip import CHIPS, FLASH_WORD, KIB, Chip
 from packager.errors import FormatError
+from packager.files import SECRET_MODE, unreadable, write_atomic
 from packager.sim.cells import CellsSnapshot, Word
 from packager.sim.flash import FlashSnapshot
 from packager.sim.operations import Timing
@@ -24,6 +25,10 @@ from packager.sim.options import OptionBytes
 from packager.sim.rom_descriptors import ROM_VERSIONS
 
 FORMAT = "splitflash virtual board 1"
+LARGEST_FILE = 8192 * KIB
+"""Bytes: both banks, the health of their words, and every word named as weak, none of it packed."""
+LARGEST_ABOUT = 4096 * KIB
+"""Bytes of ``board.json``: 65536 weak words with 14 characters each, and the rest."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,11 @@ class KeptBoard:
 
 
 def write(path: Path, board: KeptBoard) -> None:
-    """Write the file beside its place, then rename it there."""
+    """Write the file, which holds what a real board would keep secret: whole or not at all.
+
+    Raises:
+        PackagerError: it cannot be written; an older one of that name is untouched.
+    """
     about = {
         "format": FORMAT,
         "chip": board.chip.name,
@@ -50,33 +59,26 @@ def write(path: Path, board: KeptBoard) -> None:
         "options": asdict(board.flash.options),
         "weak": [bank.weak for bank in board.flash.banks],
     }
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".new", dir=path.parent)
-    try:
-        with (
-            os.fdopen(handle, "wb") as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        ):
-            archive.writestr("board.json", json.dumps(about, indent=1))
-            for number, bank in enumerate(board.flash.banks, start=1):
-                archive.writestr(f"bank{number}.bin", bank.content)
-                archive.writestr(f"bank{number}.words", bank.states)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("board.json", json.dumps(about, indent=1))
+        for number, bank in enumerate(board.flash.banks, start=1):
+            archive.writestr(f"bank{number}.bin", bank.content)
+            archive.writestr(f"bank{number}.words", bank.states)
+    write_atomic(path, packed.getvalue(), SECRET_MODE)
 
 
 def read(path: Path) -> KeptBoard:
-    """Read the file; anything wrong with it is a :class:`~packager.errors.FormatError`."""
+    """Read the file, no more of it than a board can be.
+
+    Raises:
+        FormatError: it is missing or may not be read, or anything is wrong with it.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read("board.json"))
-            files = {name: archive.read(name) for name in archive.namelist()}
-        return _parse(about, files)
-    except FileNotFoundError:
-        raise FormatError(
-            str(path), "there is no such file", "expected a virtual board", "make one first"
-        ) from None
+        with zipfile.ZipFile(io.BytesIO(_content(path))) as archive:
+            return _parse(archive)
+    except FormatError:
+        raise
     except Exception as error:
         raise FormatError(
             str(path),
@@ -86,15 +88,32 @@ def read(path: Path) -> KeptBoard:
         ) from error
 
 
-def _parse(about: dict[str, Any], files: dict[str, bytes]) -> KeptBoard:
+def _content(path: Path) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no regular file")
+        if about.st_size > LARGEST_FILE:
+            raise ValueError(f"it has {about.st_size} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FormatError(
+            str(path), "there is no such file", "expected a virtual board", "make one first"
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _parse(archive: zipfile.ZipFile) -> KeptBoard:
+    about: dict[str, Any] = json.loads(_member(archive, "board.json", LARGEST_ABOUT))
     if about["format"] != FORMAT:
         raise ValueError(f"format is '{about['format']}'")
     chip = CHIPS[about["chip"]]
     if about["rom_id"] not in ROM_VERSIONS:
         raise ValueError(f"ROM id is {about['rom_id']}")
     banks = [
-        _bank(chip.banks[n].size, files[f"bank{n + 1}.bin"], files[f"bank{n + 1}.words"], weak)
-        for n, weak in enumerate(about["weak"])
+        _bank(archive, f"bank{number}", bank.size, weak)
+        for number, (bank, weak) in enumerate(zip(chip.banks, about["weak"], strict=True), start=1)
     ]
     options = about["options"]
     kept_options = OptionBytes(
@@ -115,10 +134,20 @@ def _parse(about: dict[str, Any], files: dict[str, bytes]) -> KeptBoard:
     )
 
 
-def _bank(size: int, content: bytes, states: bytes, weak: dict[str, int]) -> CellsSnapshot:
+def _bank(archive: zipfile.ZipFile, name: str, size: int, weak: dict[str, int]) -> CellsSnapshot:
+    content = _member(archive, f"{name}.bin", size)
+    states = _member(archive, f"{name}.words", size // FLASH_WORD)
     if len(content) != size or len(states) != size // FLASH_WORD or max(states) > max(Word):
         raise ValueError("a bank has another size")
     return CellsSnapshot(content, states, {int(word): int(left) for word, left in weak.items()})
+
+
+def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    """Unpack a file of the archive, which says its size before."""
+    size = archive.getinfo(name).file_size
+    if size > largest:
+        raise ValueError(f"{name} has {size} bytes")
+    return archive.read(name)
 
 
 def _pair(values: list[int]) -> tuple[int, int]:

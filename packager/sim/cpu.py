@@ -25,6 +25,7 @@ from packager.sim import otg, scs, system_memory
 from packager.sim.cpu_code import CodeWatch
 from packager.sim.cpu_exceptions import Exc, Exceptions, LockedUp
 from packager.sim.cpu_flash import FlashPort
+from packager.sim.ctrl_c import raised_at_the_end
 from packager.sim.flash_registers import FlashRegisters
 from packager.sim.operations import BusError, PowerCut
 from packager.sim.outcome import Handover, Stop
@@ -175,7 +176,7 @@ class Core:
 
     def _run_on(self) -> Stop:
         try:
-            with self.pacer:
+            with self.pacer, raised_at_the_end(self._give_up):
                 while self.stop is None:
                     self.emulate()
                     if not self.after_emulation():
@@ -253,6 +254,11 @@ class Core:
         if self._error is None:
             self._error = error
         self.finish(Stop.TIME_UP)
+
+    def _give_up(self) -> None:
+        """End the run for good, whatever it does: no access may be repeated after this."""
+        self.fail(KeyboardInterrupt())
+        self.pacer.insist()
 
     def _locked_up(self, why: str) -> Stop:
         self.faults.append(f"locked up: {why}")

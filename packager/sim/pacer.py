@@ -30,6 +30,7 @@ class Pacer:
         self._seen = 0
         self._since = self._silent_since = 0.0
         self._limit = FIRST_SILENCE
+        self._insists = False
         self.asked = False
         """True from the request to stop until the next run; callbacks with effects step back."""
         self.silence = 0.0
@@ -56,6 +57,13 @@ class Pacer:
         with self._lock:
             self._runs = False
 
+    def insist(self) -> None:
+        """Stop a run that never goes on, as often as it takes: it may be about to begin only.
+
+        Takes no lock, since a signal handler calls it, perhaps of the thread that holds it.
+        """
+        self._insists = True
+
     def _note_activity(self) -> None:
         self._seen, now = self._events(), self._used()
         self._since = self._silent_since = now
@@ -65,6 +73,9 @@ class Pacer:
         """See whether the core has been silent for too long; called by the watching thread."""
         with self._lock:
             if not self._runs:
+                return
+            if self._insists:
+                self._stop()
                 return
             if self._events() != self._seen:
                 self._note_activity()

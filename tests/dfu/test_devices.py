@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,30 @@ def test_with_several_devices_no_command_guesses_and_the_message_lists_them(
     assert "usb:1-2: Valve, loader 1.0.0, ROM V9.2" in err
     assert "choose one, for example --device usb:1-1" in err
     assert not any(board.flash.operations for board in boards)
+
+
+@pytest.mark.parametrize(
+    ("left", "code", "text"), [(0, 11, "no device in DFU mode found"), (1, 0, "usb:1-1")]
+)
+def test_devices_that_are_unplugged_before_they_are_listed_are_not_missed_by_a_traceback(
+    left: int, code: int, text: str, monkeypatch: Patch, capsys: Captured
+) -> None:
+    class Fleeting(Bus):
+        def enumerate_devices(self) -> Iterator[Plugged]:
+            yield from self.devices
+            self.devices = self.devices[:left]
+
+    bus = Fleeting(Plugged(Rom(), 1), Plugged(Rom(), 2))
+    monkeypatch.setattr(our_usb, "_default_backend", lambda: bus)
+    assert run(["status"]) == code
+    assert text in "".join(capsys.readouterr())
+
+
+def test_the_help_says_that_a_virtual_board_is_powered_on(capsys: Captured) -> None:
+    for command in ("devices", "doctor"):
+        assert run([command, "--help"]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "powers it on: a loader that is started installs what is staged" in said
 
 
 def test_devices_as_json_lines(monkeypatch: Patch, capsys: Captured) -> None:

@@ -168,3 +168,63 @@ def test_ctrl_c_stops_every_device_where_the_next_drop_goes_on(
         assert board.read(STAGING.start, 8) == b"\xff" * 8
     assert run(["drop", file, "--all"]) == 0
     assert all(holds(board) for board in boards)
+
+
+def unsavable(folder: Path, board: Board) -> str:
+    """Keep a board under a name that leaves no room for that of a temporary file beside it."""
+    path = folder / ("b" * 250)
+    board.save(folder / "short")
+    (folder / "short").rename(path)
+    return f"sim:{path}"
+
+
+def test_a_board_that_cannot_be_saved_does_not_stop_the_others(
+    file: str, tmp_path: Path, capsys: Captured
+) -> None:
+    names = [*street.saved(tmp_path, street.board()), unsavable(tmp_path, street.board())]
+    assert run(["drop", file, "--device", names[1], "--device", names[0]]) == 17
+    out, err = capsys.readouterr()
+    assert f"failed: {names[1]}" in out
+    assert "cannot be written (File name too long)" in out
+    assert "1 of 2 devices hold the update" in out
+    assert "(exit code 1)" in err.splitlines()[-1]
+    assert holds(Board.load(Path(names[0].removeprefix("sim:"))))
+
+
+def test_doctor_does_not_call_a_board_healthy_that_cannot_be_saved(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    assert run(["doctor", "--device", unsavable(tmp_path, street.board())]) == 1
+    assert "cannot be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "x.sim"), "b: x.sim: No space left on device"),
+        (ZeroDivisionError("planted"), "b: ZeroDivisionError: planted; report this"),
+    ],
+    ids=["of the system", "of our own"],
+)
+def test_whatever_is_raised_for_one_device_is_a_failure_of_that_device_only(
+    error: Exception, text: str
+) -> None:
+    def work(name: str, stop: several.Stop) -> str:
+        if name == "b":
+            raise error
+        return f"{name} is done"
+
+    outcomes = several.on_each(["a", "b", "c"], work)
+    assert list(outcomes) == ["a", "b", "c"]
+    assert (outcomes["a"], outcomes["c"]) == ("a is done", "c is done")
+    assert str(outcomes["b"]).startswith(text)
+
+
+def test_every_line_of_a_dry_run_of_several_names_its_device(
+    file: str, monkeypatch: Patch, capsys: Captured
+) -> None:
+    street.plug_in(monkeypatch, street.board(), street.board())
+    assert run(["drop", file, "--all", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split(": ")[0] for line in lines} == {"usb:1-1", "usb:1-2"}
+    assert "usb:1-2: erase     0x08020000" in lines

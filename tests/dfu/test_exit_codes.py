@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from dfu.scripted import Rom
 from packager import errors
 from packager.cli import EXIT_CODES, run
 from packager.dfu import usb as our_usb
+from packager.format import field_text
 from packager.sim.board import Board
 
 Captured = pytest.CaptureFixture[str]
@@ -190,3 +192,81 @@ def test_ctrl_c_ends_with_130_and_the_next_drop_works(tmp_path: Path) -> None:
     assert board.read(STAGING.start, 8) == b"\xff" * 8
     assert run(["drop", str(file), "--device", name]) == 0
     assert Board.load(name.removeprefix("sim:")).read(STAGING.start, len(update)) == update
+
+
+AT_IMPORT = """
+import os, signal, sys
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{library}":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, AtImport())
+from {module} import {function}
+sys.argv[1:] = ["devices"]
+{function}()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent another way there")
+@pytest.mark.parametrize("library", ["packager.cli", "click", "packager.errors", "usb.core"])
+def test_ctrl_c_while_the_command_is_still_being_imported_is_one_line_too(library: str) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["splitflash"].partition(":")
+    script = AT_IMPORT.format(module=module, function=function, library=library)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130, done.stderr
+    assert (done.stdout, done.stderr.lstrip("\n")) == ("", "splitflash: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
+@pytest.mark.parametrize("boards", [1, 2])
+def test_a_drop_without_a_stderr_still_drops(boards: int, tmp_path: Path) -> None:
+    names = street.saved(tmp_path, *(street.board() for _ in range(boards)))
+    file = tmp_path / "u.bin"
+    file.write_bytes(UPDATE)
+    devices = [word for name in names for word in ("--device", name)]
+    command = [sys.executable, "-m", "packager", "drop", str(file), *devices]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], timeout=60)
+    assert done.returncode == 0
+    for name in names:
+        board = Board.load(Path(name.removeprefix("sim:")))
+        assert board.read(STAGING.start, len(UPDATE)) == UPDATE
+
+
+FORGED = b"x\x1b[2J\nsigned: y".ljust(16, b"\0")
+
+
+@pytest.mark.parametrize("product_id", [FORGED, b"pump\xe4".ljust(16, b"\0")], ids=["forged", "ä"])
+@pytest.mark.parametrize("command", ["inspect", "drop", "drop to two", "kit"])
+def test_a_product_id_cannot_forge_a_line_of_output(
+    command: str, product_id: bytes, tmp_path: Path, monkeypatch: Patch, capsys: Captured
+) -> None:
+    file = tmp_path / "u.bin"
+    file.write_bytes(products.update(65536 + 1024, image_size=65536, payload_size=66560,
+                                     product_id=product_id))  # fmt: skip
+    street.plug_in(monkeypatch, street.board(), street.board())
+    rest = {
+        "inspect": [],
+        "drop": ["--device", "usb:1-1"],
+        "drop to two": ["--all"],
+        "kit": ["-o", str(tmp_path / "kit.zip")],
+    }
+    code = run([command.split()[0], str(file), *rest[command]])
+    said = "".join(capsys.readouterr())
+    assert code == {"inspect": 0, "drop": 8, "drop to two": 17, "kit": 4}[command]
+    assert field_text(product_id) in said
+    assert "\x1b" not in said
+    assert "signed: y" not in said.splitlines()
+
+
+def test_a_device_cannot_forge_a_line_of_output(monkeypatch: Patch, capsys: Captured) -> None:
+    street.plug_in(monkeypatch, street.board(name=b"x\x1b[2J\nusb:1-9: Valve"))
+    assert run(["devices"]) == 0
+    assert run(["doctor"]) == 0
+    assert run(["status"]) == 0
+    out = capsys.readouterr().out
+    assert r"usb:1-1: x\x1b[2J\nusb:1-9: Valve, loader" in out
+    assert "\x1b" not in out
+    assert not [line for line in out.splitlines() if line.startswith("usb:1-9")]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+from typing import Any
 
 import pytest
 import usb.backend.libusb1
@@ -181,3 +182,12 @@ def test_an_unreadable_word_through_pyusb_is_a_refusal_not_an_unplug() -> None:
     rom = Rom(unreadable={products.INFO_ADDRESS})
     with open_device(backend=Bus(Plugged(rom, 1)), clock=rom.clock) as client:
         assert read_info(client) is None
+
+
+def test_a_device_that_answers_nothing_for_a_name_has_none() -> None:
+    class Silent(Bus):
+        def ctrl_transfer(self, dev: Plugged, request_type: int, *rest: Any) -> int:
+            return 0 if request_type == 0x80 else super().ctrl_transfer(dev, request_type, *rest)
+
+    with pytest.raises(DeviceError, match=r"usb:1-1: memories \['', ''\], expected one with"):
+        open_device(backend=Silent(Plugged(Rom(), 1)))

@@ -195,6 +195,49 @@ def test_a_doubtful_word_at_the_very_end_of_a_sector_is_not_built_upon(sectors: 
     assert board.read(STAGING.start, len(update)) == update
 
 
+@pytest.mark.parametrize("reads", [1, 3, 6])
+def test_a_doubtful_word_behind_a_header_of_another_tool_is_not_built_upon(reads: int) -> None:
+    """Other tools write the header first: it is there although the second sector was cut."""
+    update = products.update(2 * SECTOR_SIZE - len(products.update(0)))
+    written = SECTOR_SIZE + 5 * 1024 + 64
+    board = board_with(old=b"")
+    board.program({STAGING.start: update[:written]})
+    last = STAGING.start + written - 32
+    board.flash.plant(last, Word.WEAK, reads=reads)
+    drop(board, update)
+    assert board.flash.word_state(last) is Word.PROGRAMMED
+    assert board.read(STAGING.start, len(update)) == update
+
+
+@pytest.mark.parametrize("end", [1024, 2 * SECTOR_SIZE], ids=["of the header", "of the update"])
+def test_an_update_that_is_whole_but_ends_in_a_doubtful_word_is_staged_anew(end: int) -> None:
+    """The cut came with the very last word of a drop: of ours the header's, of others the end."""
+    update = products.update(2 * SECTOR_SIZE - len(products.update(0)))
+    board = board_with(old=b"")
+    board.program({STAGING.start: update})
+    board.flash.plant(STAGING.start + end - 32, Word.WEAK, reads=3)
+    drop(board, update)
+    assert board.flash.word_state(STAGING.start + end - 32) is Word.PROGRAMMED
+    assert board.read(STAGING.start, len(update)) == update
+
+
+def test_what_another_tool_was_cut_at_is_kept_where_it_reads_steadily() -> None:
+    update = products.update(2 * SECTOR_SIZE - len(products.update(0)))
+    board = board_with(old=b"")
+    board.program({STAGING.start: update[: SECTOR_SIZE + 5 * 1024]})
+    drop(board, update)
+    erased = [op.address for op in board.flash.operations if op.kind is OpKind.ERASE]
+    assert erased == [STAGING.start]
+    assert board.read(STAGING.start, len(update)) == update
+
+
+def test_a_whole_update_dropped_again_changes_nothing() -> None:
+    board = board_with()
+    drop(board, SMALL)
+    drop(board, SMALL)  # operations are those since it was plugged in
+    assert board.flash.operations == []
+
+
 @pytest.mark.parametrize("index", [1, 2, 3, 40])
 def test_a_torn_erase_of_several_sectors_is_repaired_by_the_next_drop(index: int) -> None:
     for seed in range(3):

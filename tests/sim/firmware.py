@@ -78,3 +78,13 @@ def build(body: str, *, at: int = 0x0800_0000, stack: int = 0x2001_FF00) -> dict
 APP = """
 void main(void) { print("app\\n"); for (;;) {} }
 """
+WRITER = """
+static const uint32_t words[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+void main(void) {
+    unlock(1);
+    erase(1, 7);
+    for (uint32_t i = 0; i < 8; i++) { program(1, 0x081E0000u + 32u * i, words); }
+    jump(BANK2);
+}
+"""
+"""Erases the last sector, programs eight words there, and starts the program in bank 2."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
-from sim.firmware import APP, build
+from sim.firmware import APP, WRITER, build
 
-from packager.chip import CHIPS
+from packager.chip import CHIPS, FLASH_WORD
 from packager.errors import FormatError, PackagerError
 from packager.sim.board import Board, Outcome
 from packager.sim.cells import Word
@@ -15,15 +18,6 @@ from packager.sim.operations import Cut, FlashOp, OpKind, Timing
 
 APP_AT = 0x0810_0000
 MARKS = 0x081E_0000
-WRITER = """
-static const uint32_t words[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-void main(void) {
-    unlock(1);
-    erase(1, 7);
-    for (uint32_t i = 0; i < 8; i++) { program(1, 0x081E0000u + 32u * i, words); }
-    jump(BANK2);
-}
-"""
 WORD = b"".join(n.to_bytes(4, "little") for n in range(1, 9))
 
 
@@ -82,13 +76,65 @@ def test_a_save_that_fails_leaves_the_old_file(
     path.write_bytes(b"old")
 
     def fail(*args: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zipfile.ZipFile.writestr", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PackagerError, match=r"a\.board: cannot be written \(No space left"):
         board.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.board"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+def test_a_board_holds_keys_and_is_readable_by_its_owner_only(board: Board, tmp_path: Path) -> None:
+    board.save(tmp_path / "a.board")
+    assert (tmp_path / "a.board").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no endless file")
+def test_an_endless_file_is_refused_before_it_is_read() -> None:
+    with pytest.raises(FormatError, match="no regular file"):
+        Board.load(Path("/dev/zero"))
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.board"
+    with path.open("wb") as file:
+        file.truncate(1 << 34)  # sparse
+    with pytest.raises(FormatError, match="it has 17179869184 bytes"):
+        Board.load(path)
+
+
+@pytest.mark.parametrize("name", ["board.json", "bank1.bin", "bank2.words"])
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused_before_that(
+    board: Board, tmp_path: Path, name: str
+) -> None:
+    path, bomb = tmp_path / "a.board", tmp_path / "bomb.board"
+    board.save(path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.namelist():
+            new.writestr(member, bytes(8 << 20) if member == name else old.read(member))
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(FormatError, match=f"{name} has 8388608 bytes"):
+        Board.load(bomb)
+
+
+def test_every_board_is_smaller_than_the_limits(tmp_path: Path) -> None:
+    """The worst one: content that cannot be packed, every word weak with a long count."""
+    board = Board.new(CHIPS["stm32h743xi"])
+    random = Random(1)
+    for cells in board.flash.banks:
+        for word in range(len(cells.states)):
+            cells.set_word(word, random.randbytes(FLASH_WORD), Word.WEAK, 6)
+    board.save(tmp_path / "a.board")
+    assert Board.load(tmp_path / "a.board").snapshot() == board.snapshot()
+
+
+def test_a_board_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(FormatError) as caught:
+        Board.load(tmp_path / ("a" * 300))
+    assert "cannot be read (File name too long)" in str(caught.value)
+    assert "damaged" not in str(caught.value)
 
 
 def test_an_unknown_rom_is_refused_in_words() -> None:
