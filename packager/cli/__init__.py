@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from packager import __version__
+from packager.cli.output import OUTPUT_FOLDER
 from packager.errors import PackagerError
 
 EXIT_CODES = """\b
@@ -163,6 +164,6 @@ FOLDER_OPTION = click.option(
     "--output",
     "directory",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     help="Folder for the files; made if it is missing.",
 )

@@ -17,6 +17,7 @@ from packager.cli import (
     VERSION_OPTION,
 )
 from packager.cli.device import JSON, ONE_DEVICE, door
+from packager.cli.output import output_option
 from packager.cli.report import Report
 
 _FACTORY_OPTION = click.option(
@@ -46,18 +47,16 @@ def factory() -> None:
 )
 @VERSION_OPTION
 @COUNTER_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     default="factory_SECRET.hex",
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
     help="The image; it holds a device key.",
 )
-@click.option(
+@output_option(
     "--steps",
     "steps_path",
-    type=click.Path(dir_okay=False, path_type=Path),
     help="File for the steps of production. Default: factory-steps.txt beside the image.",
 )
 @click.option("--no-steps", is_flag=True, help="Write no file of the steps; only print them.")

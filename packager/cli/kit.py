@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from packager.cli.output import OutputPath, output_option
+
 
 @click.command()
 @click.argument("update", metavar="UPDATE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     help="A new folder, or a name ending in .zip.",
 )
 @click.option(

@@ -15,6 +15,7 @@ from packager.cli import (
     SIGNING_KEY_OPTION,
     VERSION_OPTION,
 )
+from packager.cli.output import OutputPath, output_option
 
 if TYPE_CHECKING:
     from packager.packing import Packed
@@ -34,11 +35,11 @@ _FILE = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, p
 @KEYS_OPTION
 @VERSION_OPTION
 @COUNTER_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(),
+    type=OutputPath(),
     help="FILE.hex, FILE.bin, FILE.dfu, or FOLDER/ for all three.",
 )
 @click.option(
@@ -149,11 +150,10 @@ def verify(
 @_FILE
 @LAYOUT_OPTION
 @KEYS_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
     help="File for the plain image (.bin), readable by you only.",
 )
 def unpack(path: Path, layout_path: Path, keys_dir: Path, output: Path) -> None:
