@@ -98,7 +98,7 @@ def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozen
     Raises:
         PackagerError: something is there, or it cannot be written; then nothing is left of it.
     """
-    target = Path(os.path.realpath(directory))
+    target = replaceable_folder(directory)
     fresh = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -120,6 +120,19 @@ def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozen
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise unwritable(directory, error) from error
+
+
+def replaceable_folder(directory: Path) -> Path:
+    """Return the real path of a folder that another may take the place of.
+
+    Raises:
+        PackagerError: it is the folder one is in, which would be gone under one's feet.
+    """
+    target = Path(os.path.realpath(directory))
+    if target == Path(os.path.realpath(".")):
+        found, do = "is the folder you are in", "name one inside it"
+        raise PackagerError(str(directory), found, "expected another", do)
+    return target
 
 
 def create_exclusive(path: Path, data: bytes, mode: int, *, durable: bool = False) -> None:

@@ -16,6 +16,7 @@ from packager.files import (
     MAX_FILE_SIZE,
     PUBLIC_MODE,
     create_exclusive,
+    replaceable_folder,
     unwritable,
     write_atomic,
 )
@@ -40,11 +41,7 @@ def write_kit(output: Path, files: dict[str, KitFile], name: str) -> list[Path]:
         _refuse_foreign_zip(output)
         write_atomic(output, zip_of(files, name))
         return [output]
-    target = Path(os.path.realpath(output))
-    if target == Path(os.path.realpath(".")):
-        raise PackagerError(
-            str(output), "is the folder you are in", "expected another", "name one inside it"
-        )
+    target = replaceable_folder(output)
     old = _kit_in(target)
     try:
         _replace_folder(target, files, old)

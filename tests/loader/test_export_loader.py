@@ -263,6 +263,19 @@ def test_an_empty_folder_is_filled(product: Workshop, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "CMakeLists.txt").is_file()
 
 
+def test_the_folder_one_stands_in_is_not_replaced(
+    product: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exported").mkdir()
+    monkeypatch.chdir(tmp_path / "exported")
+
+    with pytest.raises(PackagerError, match="is the folder you are in"):
+        LoaderExport(product.layout, product.keys).write(Path())
+
+    Path("still-there").touch()
+    assert (tmp_path / "exported" / "still-there").exists()
+
+
 def test_a_write_that_fails_leaves_nothing(
     product: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
