@@ -311,6 +311,20 @@ def test_without_a_device_key_to_export_nothing_is_written(
     assert not (tmp_path / "exported").exists()
 
 
+def test_without_the_device_key_nobody_looks_into_its_folder(
+    product: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keygen(tmp_path / "keys")
+    public = shutil.copytree(tmp_path / "keys" / "public", tmp_path / "only" / "public").parent
+    (tmp_path / "keys" / "device" / "device.pem").write_text("nothing to read for you")
+    shop = Workshop(product.layout, tmp_path / "keys", product.loader)
+
+    assert run(export(shop, tmp_path / "exported")) == 0
+
+    assert capsys.readouterr().err == ""
+    LoaderExport(product.layout, public).check(tmp_path / "exported")
+
+
 def test_more_batches_than_a_loader_has_room_for_are_not_guessed_from(
     product: Workshop, path: str, tmp_path: Path
 ) -> None:
