@@ -126,13 +126,15 @@ LAYOUT_OPTION = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Flash layout of the product (YAML).",
 )
+KEY_FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)
+"""A closed one is a key file error, not wrong usage."""
 KEYS_OPTION = click.option(
     "--keys",
     "keys_dir",
     required=True,
     envvar="SPLITFLASH_KEYS",
     show_envvar=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=KEY_FOLDER,
     help="Key folder made by keygen.",
 )
 VERSION_OPTION = click.option("--version", required=True, help="Version of APP, like 1.4.2.")
@@ -151,7 +153,7 @@ BATCH_OPTION = click.option(
     "batches",
     metavar="NAME",
     multiple=True,
-    help="Whose device key goes into the loader, once or twice. Default: all in device/, if at"
+    help="Whose device key goes into the loader, once or twice. Default: all there are, if at"
     " most 2.",
 )
 TOOLCHAIN_OPTION = click.option(

@@ -11,6 +11,7 @@ from packager.cli import (
     BATCH_OPTION,
     COUNTER_OPTION,
     FOLDER_OPTION,
+    KEY_FOLDER,
     KEYS_OPTION,
     LAYOUT_OPTION,
     SIGNING_KEY_OPTION,
@@ -120,7 +121,7 @@ def build(
     "keys_dir",
     envvar="SPLITFLASH_KEYS",
     show_envvar=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=KEY_FOLDER,
     help="Key folder with public/: their bytes are compared as well, and named.",
 )
 @click.option(

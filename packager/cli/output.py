@@ -28,7 +28,7 @@ class OutputPath(click.Path):
 
 
 OUTPUT_FILE = OutputPath(dir_okay=False, path_type=Path)
-OUTPUT_FOLDER = OutputPath(file_okay=False, path_type=Path)
+OUTPUT_FOLDER = OutputPath(file_okay=False, readable=False, path_type=Path)
 
 
 def output_option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:

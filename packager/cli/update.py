@@ -10,6 +10,7 @@ import click
 
 from packager.cli import (
     COUNTER_OPTION,
+    KEY_FOLDER,
     KEYS_OPTION,
     LAYOUT_OPTION,
     SIGNING_KEY_OPTION,
@@ -120,7 +121,7 @@ def inspect(path: Path, as_json: bool) -> None:
 @click.option(
     "--keys",
     "keys_dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=KEY_FOLDER,
     help="Key folder with public/ and device/.",
 )
 @click.option(
