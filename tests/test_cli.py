@@ -151,6 +151,20 @@ def test_no_option_reads_the_environment_but_the_three_that_the_readme_names(
     }
 
 
+def test_they_stand_in_for_their_option_wherever_the_readme_does_not_say_otherwise() -> None:
+    readme = " ".join((Path(__file__).parent.parent / "README.md").read_text().split())
+    assert "but for the `--layout` of `drop` and `status`" in readme
+
+    said_only = {
+        (context.command.name, option.opts[0])
+        for context in commands()
+        for option in context.command.params
+        if {"--layout", "--keys", "--device"} & set(option.opts) and not option.envvar
+    }
+
+    assert said_only == {("drop", "--layout"), ("status", "--layout")}
+
+
 def test_a_variable_named_like_a_switch_changes_nothing() -> None:
     layout = str(layouts() / "h743zi_app_bank2.yaml")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -117,26 +117,38 @@ def _os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}; check the path and its permissions"
 
 
-LAYOUT_OPTION = click.option(
-    "--layout",
-    "layout_path",
-    required=True,
-    envvar="SPLITFLASH_LAYOUT",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout of the product (YAML).",
-)
-KEY_FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)
-"""A closed one is a key file error, not wrong usage."""
-KEYS_OPTION = click.option(
-    "--keys",
-    "keys_dir",
-    required=True,
-    envvar="SPLITFLASH_KEYS",
-    show_envvar=True,
-    type=KEY_FOLDER,
-    help="Key folder made by keygen.",
-)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def layout_option(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """Declare ``--layout``, which the environment can stand in for."""
+    return click.option(
+        "--layout",
+        "layout_path",
+        required=required,
+        envvar="SPLITFLASH_LAYOUT",
+        show_envvar=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=text,
+    )
+
+
+def keys_option(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """Declare ``--keys``, which the environment can stand in for."""
+    return click.option(
+        "--keys",
+        "keys_dir",
+        required=required,
+        envvar="SPLITFLASH_KEYS",
+        show_envvar=True,
+        # whether it may be read is for the room of the keys to say, with its exit code
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
+        help=text,
+    )
+
+
+LAYOUT_OPTION = layout_option("Flash layout of the product (YAML).", required=True)
+KEYS_OPTION = keys_option("Key folder made by keygen.", required=True)
 VERSION_OPTION = click.option("--version", required=True, help="Version of APP, like 1.4.2.")
 COUNTER_OPTION = click.option(
     "--counter",

@@ -60,7 +60,8 @@ DEVICE_LAYOUT = click.option(
     "--layout",
     "layout_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout, for a device that has no loader yet (its loader knows it otherwise).",
+    help="Flash layout, for a device that has no loader yet (its loader knows it otherwise). It"
+    " vouches for this device, so the environment does not stand in for it.",
 )
 BOOT0 = click.option(
     "--boot0/--no-boot0",

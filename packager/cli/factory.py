@@ -11,11 +11,11 @@ from packager.cli import (
     BATCH_OPTION,
     COUNTER_OPTION,
     FOLDER_OPTION,
-    KEY_FOLDER,
     KEYS_OPTION,
     LAYOUT_OPTION,
     SIGNING_KEY_OPTION,
     VERSION_OPTION,
+    keys_option,
 )
 from packager.cli.device import JSON, ONE_DEVICE, door
 from packager.cli.output import output_option
@@ -116,14 +116,7 @@ def build(
 @factory.command()
 @_FACTORY_OPTION
 @LAYOUT_OPTION
-@click.option(
-    "--keys",
-    "keys_dir",
-    envvar="SPLITFLASH_KEYS",
-    show_envvar=True,
-    type=KEY_FOLDER,
-    help="Key folder with public/: their bytes are compared as well, and named.",
-)
+@keys_option("Key folder with public/: their bytes are compared as well, and named.")
 @click.option(
     "--batch",
     "batches",
