@@ -67,6 +67,11 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
         raise unwritable(path, error) from error
 
 
+def text_bytes(text: str) -> bytes:
+    """Return text as a file holds it (UTF-8); a byte of a file name that is no text is escaped."""
+    return text.encode(errors="backslashreplace")
+
+
 def refuse_to_replace(path: Path) -> None:
     """Return only if nothing of this name is there, or a regular file that is no key.
 

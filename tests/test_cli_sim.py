@@ -95,6 +95,7 @@ def test_a_board_is_not_overwritten(board: str, capsys: pytest.CaptureFixture[st
         (["read", "{board}", "0x70000000", "4", "-o", "{out}"], "0x70000000"),
         (["read", "{board}", "top", "4", "-o", "{out}"], "'top' is no number"),
         (["read", "{board}", "0x08000000", "-4", "-o", "{out}"], "-4"),
+        (["serve", "{board}", "--usbip", "--host", "..a", "--port", "0"], "..a:0: cannot listen"),
         (["new", "{none}", "--layout", LAYOUT], "give --factory or --loader"),
         (["new", "{none}", "--layout", LAYOUT, "--factory", "{garbage}"], "garbage.hex"),
     ],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import material
 import pytest
 from elf_maker import Segment, make_elf
-from test_cli import commands
+from test_cli import commands, splitflash
+from test_factory import info_for, loader_elf
 
 from packager.cli import run
 from packager.cli.output import OutputPath
@@ -175,6 +177,23 @@ def test_what_a_command_wrote_before_it_writes_again(command: str, name: str, sh
     assert run(line) == first
     assert everything(shop).keys() == before
     assert Path(name).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file name there is text")
+def test_a_name_that_is_no_text_is_escaped_where_it_is_written_and_shown(shop: Path) -> None:
+    layout, image = Path("l\udcff.yaml"), Path("f\udcff.hex")
+    shutil.copy("product.yaml", layout)
+    loader_elf(shop / "loader.elf", info_for(material.layout(), shop / "keys"))
+    given = f"app.elf --layout {layout} --keys keys --loader loader.elf --version 1.4.2 --counter 3"
+
+    for line in (f"layout export {layout} -o out", f"factory build {given} -o {image}"):
+        done = splitflash(*line.split(), PYTHONIOENCODING="utf-8:strict")
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+    assert "wrote: f\\udcff.hex" in done.stdout
+    assert "f\\udcff.hex" in Path("factory-steps.txt").read_text()
+    assert " from l\\udcff.yaml, " in Path("out/splitflash_memory.ld").read_text()
+    assert run(["layout", "export", str(layout), "-o", "out", "--check"]) == 0
 
 
 def test_a_secret_that_is_written_again_stays_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,6 +108,9 @@ def main() -> NoReturn:
     """Entry point of the ``splitflash`` command."""
     # Importing allocates much and frees nothing: collecting then is a fifth of a short run's time.
     gc.set_threshold(GC_THRESHOLD)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A file name need not be text, nor fit the encoding of the terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = run()
     gc.freeze()  # the interpreter's last collections have nothing to walk
     sys.exit(code)

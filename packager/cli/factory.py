@@ -81,7 +81,7 @@ def build(
     if no_steps and steps_path is not None:
         raise click.UsageError("--steps and --no-steps contradict each other")
     from packager.factory import make_factory, write_factory
-    from packager.files import write_atomic
+    from packager.files import text_bytes, write_atomic
     from packager.format import pack_version
     from packager.layout import load_layout
     from packager.option_bytes import STEPS_NAME, checklist
@@ -106,7 +106,7 @@ def build(
     steps = checklist(layout, str(output), str(keys_dir))
     if not no_steps:
         steps_file = steps_path or output.with_name(STEPS_NAME)
-        write_atomic(steps_file, "".join(f"{line}\n" for line in steps).encode())
+        write_atomic(steps_file, text_bytes("".join(f"{line}\n" for line in steps)))
         click.echo(f"wrote: {steps_file}")
     for line in steps:
         click.echo(line)

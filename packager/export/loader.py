@@ -119,7 +119,7 @@ class LoaderExport:
             **({KEYS_NAME: render_keys(held, origin)} if held else {}),
         }
         copies = _copies(layout, library, dev=self.dev)
-        return {**{name: text.encode() for name, text in texts.items()}, **copies}
+        return {**{name: files.text_bytes(text) for name, text in texts.items()}, **copies}
 
 
 def _copies(layout: Layout, library: Path, *, dev: bool) -> dict[str, bytes]:

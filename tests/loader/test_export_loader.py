@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import cmake
@@ -20,6 +21,7 @@ from packager.keys import keygen, keygen_batch, load_device_keys
 from packager.loader_build import build_loader
 from packager.loader_file import read_loader
 from packager.loader_parts import (
+    CONFIG_NAME,
     DEVELOPMENT,
     DFU_DOOR,
     ELF_NAME,
@@ -196,6 +198,14 @@ def test_what_is_generated_says_of_which_layout(
 
     first = (tmp_path / "exported" / file).read_text().splitlines()[0]
     assert f"{product.layout.path.name}, layout id {product.layout.layout_id.hex()}" in first
+
+
+def test_a_layout_whose_name_is_no_text_is_named_all_the_same(product: Workshop) -> None:
+    layout = replace(product.layout, path=Path("l\udcff.yaml"))
+
+    exported = LoaderExport(layout, product.keys).files()
+
+    assert b" from l\\udcff.yaml, layout id " in exported[CONFIG_NAME]
 
 
 def test_the_licences_are_with_it(product: Workshop, tmp_path: Path) -> None:
