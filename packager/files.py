@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,10 @@ MAX_FILE_SIZE = 4096 * KIB
 PUBLIC_MODE = 0o644
 SECRET_MODE = 0o600
 """Modes of written files; the first is subject to the umask, the second is exact."""
+
+
+PEM_BEGIN = b"-----BEGIN"
+"""How every key file begins, others' too (RFC 7468)."""
 
 
 def read_file(path: Path, limit: int = MAX_FILE_SIZE) -> bytes:
@@ -48,9 +53,11 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
     A secret file (``SECRET_MODE``) is never readable by others, not even half-written.
 
     Raises:
-        PackagerError: the file cannot be written; an older one of that name is untouched.
+        PackagerError: the file cannot be written, or see :func:`refuse_to_replace`; what was there
+            is untouched.
 
     """
+    refuse_to_replace(path)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         try:
@@ -60,8 +67,35 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 temporary.unlink()
     except OSError as error:
-        found = f"cannot be written ({error.strerror})"
-        raise PackagerError(str(path), found, "", "check folder and permissions") from error
+        raise unwritable(path, error) from error
+
+
+def text_bytes(text: str) -> bytes:
+    """Return text as a file holds it (UTF-8); a byte of a file name that is no text is escaped."""
+    return text.encode(errors="backslashreplace")
+
+
+def refuse_to_replace(path: Path) -> None:
+    """Return only if nothing of this name is there, or a regular file that is no key.
+
+    Raises:
+        PackagerError: an empty name, a folder, link or device, a PEM file (RFC 7468), or one that
+            cannot be looked into.
+
+    """
+    if not path.name:
+        raise PackagerError(str(path), "names no file", "expected a file name", "name one")
+    do = "name another file"
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise PackagerError(str(path), "is no regular file", "so it is not replaced", do)
+        with path.open("rb") as file:
+            if file.read(len(PEM_BEGIN)) == PEM_BEGIN:
+                raise PackagerError(str(path), "holds a key", "keys are never replaced", do)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozenset[str]) -> None:
@@ -72,7 +106,7 @@ def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozen
     Raises:
         PackagerError: something is there, or it cannot be written; then nothing is left of it.
     """
-    target = Path(os.path.realpath(directory))
+    target = replaceable_folder(directory)
     fresh = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -93,8 +127,20 @@ def create_folder(directory: Path, contents: Mapping[str, bytes], secret: frozen
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
-        found = f"cannot be written ({error.strerror})"
-        raise PackagerError(str(directory), found, "", "check folder and permissions") from error
+        raise unwritable(directory, error) from error
+
+
+def replaceable_folder(directory: Path) -> Path:
+    """Return the real path of a folder that another may take the place of.
+
+    Raises:
+        PackagerError: it is the folder one is in, which would be gone under one's feet.
+    """
+    target = Path(os.path.realpath(directory))
+    if target == Path(os.path.realpath(".")):
+        found, do = "is the folder you are in", "name one inside it"
+        raise PackagerError(str(directory), found, "expected another", do)
+    return target
 
 
 def create_exclusive(path: Path, data: bytes, mode: int, *, durable: bool = False) -> None:
@@ -114,6 +160,12 @@ def create_exclusive(path: Path, data: bytes, mode: int, *, durable: bool = Fals
     except OSError:
         path.unlink(missing_ok=True)
         raise
+
+
+def unwritable(path: Path, error: OSError) -> PackagerError:
+    """Return the error for a file or folder that the operating system does not let us write."""
+    found = f"cannot be written ({error.strerror or error})"
+    return PackagerError(str(path), found, "", "check folder and permissions")
 
 
 def unreadable(path: Path, error: OSError) -> FormatError:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import os
@@ -161,11 +162,11 @@ def _write_new(
     for name, (kind, raw) in contents.items():
         refuse_weak_key(name, kind, raw)  # a broken random generator shows as a blank key
     paths = {directory / name: content for name, content in contents.items()}
-    for path in paths:
-        if path.exists() or path.is_symlink():
-            raise KeyFileError(str(path), "exists already", "keys are never replaced", do)
     made: list[Path] = []
     try:
+        for path in paths:
+            if path.exists() or path.is_symlink():
+                raise KeyFileError(str(path), "exists already", "keys are never replaced", do)
         for path, (kind, _) in paths.items():
             mode = PRIVATE_DIR_MODE if kind.is_private else PUBLIC_DIR_MODE
             path.parent.mkdir(mode, parents=True, exist_ok=True)
@@ -215,7 +216,8 @@ def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
     """
     folder = directory / "signing"
     if name is None:
-        names = [name for name in _ROLES if (folder / f"{name}.pem").exists()]
+        there = _listing(folder, "*.pem")
+        names = [name for name in _ROLES if folder / f"{name}.pem" in there]
         if not names:
             raise KeyFileError(
                 str(folder),
@@ -229,7 +231,7 @@ def load_signing_key(directory: Path, name: str | None = None) -> SigningKey:
     secret = _load(path, Kind.SIGNING)
     key = SigningKey(name, secret, crypto.verify_key_of(secret))
     twin = directory / "public" / f"{name}.verify.pem"
-    if twin.exists() and _load(twin, Kind.VERIFY) != key.public:
+    if twin in _listing(twin.parent, twin.name) and _load(twin, Kind.VERIFY) != key.public:
         raise KeyFileError(
             str(path),
             f"its verify key is {key.key_id.hex()}",
@@ -432,7 +434,7 @@ def _published(role: str) -> bytes:
 
 def _load_public(directory: Path, kind: Kind, suffix: str, limit: int) -> list[tuple[str, bytes]]:
     folder = directory / "public"
-    for path in sorted(folder.glob("*.pem")):
+    for path in _listing(folder, "*.pem"):
         found, _ = _read(path)
         if found.is_private:
             raise KeyFileError(
@@ -449,16 +451,34 @@ def _load_public(directory: Path, kind: Kind, suffix: str, limit: int) -> list[t
 
 def _check_folder(folder: Path, kind: Kind) -> None:
     """Refuse every key in a folder that belongs elsewhere."""
-    for path in sorted(folder.glob("*.pem")):
+    for path in _listing(folder, "*.pem"):
         _load(path, kind)
 
 
 def _some(folder: Path, pattern: str, limit: int) -> list[Path]:
-    paths = sorted(folder.glob(pattern))
+    paths = _listing(folder, pattern)
     if not paths:
         found, do = f"0 files {pattern}", "make keys with splitflash keygen"
         raise KeyFileError(str(folder), found, f"expected 1 to {limit}", do)
     return paths
+
+
+def _listing(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder by name; unlike a glob, tell a closed folder from an empty one.
+
+    Raises:
+        KeyFileError: the folder is there and cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        found = f"cannot be read ({error.strerror or error})"
+        expected, do = "expected a folder of keys", "check the path and its permissions"
+        raise KeyFileError(str(folder), found, expected, do) from error
+    return sorted(folder / name for name in fnmatch.filter(names, pattern))
 
 
 def _refuse_twins(folder: Path, keys: Iterable[tuple[str, bytes]]) -> None:

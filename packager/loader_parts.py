@@ -110,13 +110,13 @@ def load_loader_keys(directory: Path, batches: Sequence[str] = ()) -> LoaderKeys
 
 
 def load_key_ids(directory: Path, batches: Sequence[str] = ()) -> KeyIds:
-    """Return the fingerprints of a loader's keys; ``public/`` stands in for a missing ``device/``.
+    """Return the fingerprints of a loader's keys from ``public/`` alone, whoever holds the secrets.
+
+    Without ``batches`` every device key in there counts, if there are not more than 2.
 
     Raises:
         KeyFileError: as :func:`load_loader_keys`.
     """
-    if (directory / "device").is_dir():
-        return load_loader_keys(directory, batches).ids
     found = keys.load_every_recipient(directory)
     device = keys.choose_keys(found, batches, keys.LOADER_ROOM, directory / "public")
     verify = keys.load_verify_keys(directory)

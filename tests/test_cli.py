@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from packager import __version__
-from packager.cli import COMMANDS, run
+from packager.cli import COMMANDS, cli, run
 from packager.resources import layouts
 
 SPLITFLASH = str(Path(sys.executable).parent / "splitflash")
@@ -25,6 +27,19 @@ def splitflash(*arguments: str, **environment: str) -> subprocess.CompletedProce
         check=False,
         timeout=60,
     )
+
+
+def commands(
+    command: click.Command = cli, parent: click.Context | None = None
+) -> Iterator[click.Context]:
+    """Yield a context of each command, groups and their commands included."""
+    context = click.Context(command, parent, command.name, **command.context_settings)
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, context)
 
 
 def test_the_help_names_every_command_and_the_exit_codes() -> None:
@@ -112,3 +127,47 @@ def test_the_environment_variables_of_the_readme_exist() -> None:
         text = splitflash(command, "--help").stdout
         for option in options:
             assert f"SPLITFLASH_{option}" in text
+
+
+def test_no_option_reads_the_environment_but_the_three_that_the_readme_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = [(one, each) for each in commands() for one in each.command.get_params(each)]
+    asked: dict[str, set[str]] = {}
+
+    class Environment(dict[str, str]):
+        def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+            asked.setdefault(name, set()).update(option.opts)
+            return default
+
+    monkeypatch.setattr(os, "environ", Environment())
+    for option, context in options:
+        option.value_from_envvar(context)
+
+    assert asked == {
+        "SPLITFLASH_LAYOUT": {"--layout"},
+        "SPLITFLASH_KEYS": {"--keys"},
+        "SPLITFLASH_DEVICE": {"--device"},
+    }
+
+
+def test_they_stand_in_for_their_option_wherever_the_readme_does_not_say_otherwise() -> None:
+    readme = " ".join((Path(__file__).parent.parent / "README.md").read_text().split())
+    assert "but for the `--layout` of `drop` and `status`" in readme
+
+    said_only = {
+        (context.command.name, option.opts[0])
+        for context in commands()
+        for option in context.command.params
+        if {"--layout", "--keys", "--device"} & set(option.opts) and not option.envvar
+    }
+
+    assert said_only == {("drop", "--layout"), ("status", "--layout")}
+
+
+def test_a_variable_named_like_a_switch_changes_nothing() -> None:
+    layout = str(layouts() / "h743zi_app_bank2.yaml")
+
+    done = splitflash("layout", "check", layout, SPLITFLASH_VERSION="1")
+
+    assert "good, layout id" in done.stdout

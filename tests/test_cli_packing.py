@@ -273,6 +273,37 @@ def test_verify_without_enough_to_check_with_is_wrong_usage(
     assert shell.run("verify", "app.update.bin", *options)[0] == 2
 
 
+def test_verify_takes_layout_and_keys_from_the_environment(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.pack("app.hex")
+    monkeypatch.setenv("SPLITFLASH_LAYOUT", str(DEFAULT_LAYOUT))
+    assert shell.run("verify", "app.hex", "--keys", "keys")[0] == 0
+    monkeypatch.setenv("SPLITFLASH_KEYS", "keys")
+
+    code, out, _ = shell.run("verify", "app.hex")
+
+    assert code == 0
+    assert "signature: good" in out
+
+
+@pytest.mark.parametrize("variable", ["SPLITFLASH_LAYOUT", "SPLITFLASH_KEYS"])
+def test_half_of_them_in_the_environment_does_not_stop_a_loader_from_judging(
+    shell: Shell, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.pack("app.hex")
+    loader_elf(shell.folder / "loader.elf", info_for(layout(), shell.keys))
+    monkeypatch.setenv(variable, str(DEFAULT_LAYOUT if "LAYOUT" in variable else shell.keys))
+
+    alone, _, told = shell.run("verify", "app.hex")
+    assert (alone, "go together" in told) == (2, True)
+    with_loader = shell.run("verify", "app.hex", "--loader", "loader.elf")
+    monkeypatch.delenv(variable)
+
+    assert with_loader == shell.run("verify", "app.hex", "--loader", "loader.elf")
+    assert "loader.elf: did not install version 1.4.2" in with_loader[2]
+
+
 def test_unpack_writes_the_image_for_its_owner_only(shell: Shell) -> None:
     shell.pack("app.dfu")
 

@@ -97,6 +97,7 @@ def test_a_board_is_not_overwritten(board: str, capsys: pytest.CaptureFixture[st
         (["read", "{board}", "0x08000000", "-4", "-o", "{out}"], "-4"),
         (["read", "{board}", "-o", "{out}", "--", "0x08000000", "-5"], "at least 1"),
         (["read", "{board}", "0x08000000", "0", "-o", "{out}"], "at least 1"),
+        (["serve", "{board}", "--usbip", "--host", "..a", "--port", "0"], "..a:0: cannot listen"),
         (["new", "{none}", "--layout", LAYOUT], "give --factory or --loader"),
         (["new", "{none}", "--layout", LAYOUT, "--factory", "{garbage}"], "garbage.hex"),
     ],

@@ -82,7 +82,7 @@ def test_the_developers_walk_through_works_line_by_line_and_ends_with_the_new_ve
     assert "uart: application 1.0.0\nuart: ticking\n" in first
     assert second.startswith("uart: first start after an update\nuart: ticking\n")
     assert "installed.version: 1.4.2" in second
-    assert "good: 12 checks, nothing differs" in said
+    assert "good: 13 checks, nothing differs" in said
     assert "signature: good, by active" in said
     assert "wrote: run-1/labels.html" in said
     assert "holds device key: b2 " in said

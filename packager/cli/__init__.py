@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from packager import __version__
+from packager.cli.output import OUTPUT_FOLDER
 from packager.errors import PackagerError
 
 EXIT_CODES = """\b
@@ -75,7 +77,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SPLITFLASH"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="splitflash")
@@ -106,6 +108,9 @@ def main() -> NoReturn:
     """Entry point of the ``splitflash`` command."""
     # Importing allocates much and frees nothing: collecting then is a fifth of a short run's time.
     gc.set_threshold(GC_THRESHOLD)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A file name need not be text, nor fit the encoding of the terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = run()
     gc.freeze()  # the interpreter's last collections have nothing to walk
     sys.exit(code)
@@ -116,24 +121,38 @@ def _os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}; check the path and its permissions"
 
 
-LAYOUT_OPTION = click.option(
-    "--layout",
-    "layout_path",
-    required=True,
-    envvar="SPLITFLASH_LAYOUT",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout of the product (YAML).",
-)
-KEYS_OPTION = click.option(
-    "--keys",
-    "keys_dir",
-    required=True,
-    envvar="SPLITFLASH_KEYS",
-    show_envvar=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Key folder made by keygen.",
-)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def layout_option(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """Declare ``--layout``, which the environment can stand in for."""
+    return click.option(
+        "--layout",
+        "layout_path",
+        required=required,
+        envvar="SPLITFLASH_LAYOUT",
+        show_envvar=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=text,
+    )
+
+
+def keys_option(text: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """Declare ``--keys``, which the environment can stand in for."""
+    return click.option(
+        "--keys",
+        "keys_dir",
+        required=required,
+        envvar="SPLITFLASH_KEYS",
+        show_envvar=True,
+        # whether it may be read is for the room of the keys to say, with its exit code
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
+        help=text,
+    )
+
+
+LAYOUT_OPTION = layout_option("Flash layout of the product (YAML).", required=True)
+KEYS_OPTION = keys_option("Key folder made by keygen.", required=True)
 VERSION_OPTION = click.option("--version", required=True, help="Version of APP, like 1.4.2.")
 COUNTER_OPTION = click.option(
     "--counter",
@@ -150,7 +169,7 @@ BATCH_OPTION = click.option(
     "batches",
     metavar="NAME",
     multiple=True,
-    help="Whose device key goes into the loader, once or twice. Default: all in device/, if at"
+    help="Whose device key goes into the loader, once or twice. Default: all there are, if at"
     " most 2.",
 )
 TOOLCHAIN_OPTION = click.option(
@@ -163,6 +182,6 @@ FOLDER_OPTION = click.option(
     "--output",
     "directory",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     help="Folder for the files; made if it is missing.",
 )

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from packager.cli import TOOLCHAIN_OPTION
+from packager.cli.output import OUTPUT_FOLDER
 
 
 @click.command()
 @TOOLCHAIN_OPTION
 @click.option(
     "--keep",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     help="Folder for everything the demo makes; a temporary one otherwise.",
 )
 def demo(toolchain: str | None, keep: Path | None) -> None:

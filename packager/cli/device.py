@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from packager.layout import Layout
 
 
+SIM = "sim:"
+"""What the name of a virtual board begins with; its file follows."""
+
+
 class DeviceName(click.ParamType):  # type: ignore[type-arg]
     """``usb:BUS-PORT`` or ``sim:BOARD``."""
 
@@ -59,7 +63,8 @@ DEVICE_LAYOUT = click.option(
     "--layout",
     "layout_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout, for a device that has no loader yet (its loader knows it otherwise).",
+    help="Flash layout, for a device that has no loader yet (its loader knows it otherwise). It"
+    " vouches for this device, so the environment does not stand in for it.",
 )
 BOOT0 = click.option(
     "--boot0/--no-boot0",
@@ -85,8 +90,8 @@ class Door:
 
 def door(name: str | None, boot0: bool | None = None) -> Door:
     """Return the way to one device; no name stands for the only one on USB."""
-    if name is not None and name.startswith("sim:"):
-        return Door(name, partial(_virtual, Path(name.removeprefix("sim:")), boot0))
+    if name is not None and name.startswith(SIM):
+        return Door(name, partial(_virtual, Path(name.removeprefix(SIM)), boot0))
     return Door(name or "usb", partial(_real, name))
 
 

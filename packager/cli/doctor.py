@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packager import __version__
-from packager.cli.device import ANY_DEVICES, BOOT0, JSON, Door, door, doors
+from packager.cli.device import ANY_DEVICES, BOOT0, JSON, SIM, Door, door, doors
+from packager.cli.output import output_option
 from packager.cli.report import Report
 
 if TYPE_CHECKING:
@@ -24,11 +25,10 @@ LIBRARIES = ("pyusb", "click", "construct", "cryptography", "libusb-package")
 @ANY_DEVICES
 @BOOT0
 @JSON
-@click.option(
+@output_option(
     "--report",
     "report_path",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
     help="Write everything found into a file for support; it holds no secret.",
 )
 def doctor(
@@ -60,7 +60,7 @@ def doctor(
 
 
 def _only_virtual(names: tuple[str, ...]) -> bool:
-    return bool(names) and all(name.startswith("sim:") for name in names)
+    return bool(names) and all(name.startswith(SIM) for name in names)
 
 
 def _there(names: tuple[str, ...], boot0: bool | None) -> list[Door]:

@@ -15,8 +15,10 @@ from packager.cli import (
     LAYOUT_OPTION,
     SIGNING_KEY_OPTION,
     VERSION_OPTION,
+    keys_option,
 )
 from packager.cli.device import JSON, ONE_DEVICE, door
+from packager.cli.output import output_option
 from packager.cli.report import Report
 
 _FACTORY_OPTION = click.option(
@@ -46,18 +48,16 @@ def factory() -> None:
 )
 @VERSION_OPTION
 @COUNTER_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     default="factory_SECRET.hex",
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
     help="The image; it holds a device key.",
 )
-@click.option(
+@output_option(
     "--steps",
     "steps_path",
-    type=click.Path(dir_okay=False, path_type=Path),
     help="File for the steps of production. Default: factory-steps.txt beside the image.",
 )
 @click.option("--no-steps", is_flag=True, help="Write no file of the steps; only print them.")
@@ -81,7 +81,7 @@ def build(
     if no_steps and steps_path is not None:
         raise click.UsageError("--steps and --no-steps contradict each other")
     from packager.factory import make_factory, write_factory
-    from packager.files import write_atomic
+    from packager.files import text_bytes, write_atomic
     from packager.format import pack_version
     from packager.layout import load_layout
     from packager.option_bytes import STEPS_NAME, checklist
@@ -106,7 +106,7 @@ def build(
     steps = checklist(layout, str(output), str(keys_dir))
     if not no_steps:
         steps_file = steps_path or output.with_name(STEPS_NAME)
-        write_atomic(steps_file, "".join(f"{line}\n" for line in steps).encode())
+        write_atomic(steps_file, text_bytes("".join(f"{line}\n" for line in steps)))
         click.echo(f"wrote: {steps_file}")
     for line in steps:
         click.echo(line)
@@ -116,14 +116,7 @@ def build(
 @factory.command()
 @_FACTORY_OPTION
 @LAYOUT_OPTION
-@click.option(
-    "--keys",
-    "keys_dir",
-    envvar="SPLITFLASH_KEYS",
-    show_envvar=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Key folder with public/: their bytes are compared as well, and named.",
-)
+@keys_option("Key folder with public/: their bytes are compared as well, and named.")
 @click.option(
     "--batch",
     "batches",

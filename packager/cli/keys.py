@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from packager.cli.output import OUTPUT_FOLDER
+
 _FOLDERS = (
     (
         "signing",
@@ -27,7 +29,7 @@ _FOLDERS = (
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=OUTPUT_FOLDER)
 @click.option("--batch", metavar="NAME", help="Only add a device key of this name to DIR.")
 def keygen(directory: Path, batch: str | None) -> None:
     """Make signing keys (active, spare) and a device key below DIR; nothing is ever replaced.

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import click
 
+from packager.cli import layout_option
+from packager.cli.output import OutputPath, output_option
+
 
 @click.command()
 @click.argument("update", metavar="UPDATE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     help="A new folder, or a name ending in .zip.",
 )
-@click.option(
-    "--layout",
-    "layout_path",
-    envvar="SPLITFLASH_LAYOUT",
-    show_envvar=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout of the product: its name, and whether BOOT0 is the way in at all.",
-)
+@layout_option("Flash layout of the product: its name, and whether BOOT0 is the way in at all.")
 def kit(update: Path, output: Path, layout_path: Path | None) -> None:
     """Make a kit of UPDATE for a customer: files, scripts, checksums and a page that explains."""
     from packager.kit.make import make_kit

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from packager.cli import FOLDER_OPTION
+from packager.cli.output import output_option
 from packager.layout import Layout, load_layout, read_layout
 
 _LAYOUT = click.argument(
@@ -38,7 +39,7 @@ def check(layout_path: Path) -> None:
 @_LAYOUT
 @click.option("--app", type=_FILE, help="Show how full APP (.elf, .hex, .bin) makes the app area.")
 @click.option("--update", type=_FILE, help="Show how full an update makes staging.")
-@click.option("--svg", type=_FILE, help="Write a vector picture instead, for documents.")
+@output_option("--svg", help="Write a vector picture instead, for documents.")
 def show(layout_path: Path, app: Path | None, update: Path | None, svg: Path | None) -> None:
     """Draw the flash map."""
     from packager.files import write_atomic

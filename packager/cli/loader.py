@@ -93,10 +93,11 @@ def export(
     """Write the loader as a folder of sources that CMake builds, without Python.
 
     Needs public/ of the keys folder, and device/ for --with-device-key. The folder must be new.
+    Without --batch the loader is one for every device key in device/ if that is needed, else in
+    public/; where these are not the same, name them.
     """
     from packager.export.loader import LoaderExport
     from packager.layout import load_layout
-    from packager.loader_parts import load_key_ids
 
     layout = load_layout(layout_path)
     exported = LoaderExport(layout, keys_dir, dev, with_device_key, monocypher, batches)
@@ -108,7 +109,7 @@ def export(
         click.echo(str(path))
     if with_device_key:
         click.echo("keys_SECRET.c is SECRET: it holds a device key", err=True)
-    note_several(len(load_key_ids(keys_dir, batches).device), batches)
+    note_several(len(exported.key_ids().device), batches)
     if dev:
         _warn_of_dev()
 

@@ -10,6 +10,7 @@ import click
 
 from packager.cli import LAYOUT_OPTION
 from packager.cli.device import BOOT0
+from packager.cli.output import output_option
 
 if TYPE_CHECKING:
     from packager.sim.board import Board
@@ -165,7 +166,7 @@ def info(board_path: Path) -> None:
 @_BOARD
 @click.argument("address", type=str)
 @click.argument("length", type=str)
-@click.option("-o", "--output", type=_FILE, required=True, help="File for the bytes.")
+@output_option("-o", "--output", required=True, help="File for the bytes.")
 def read(board_path: Path, address: str, length: str, output: Path) -> None:
     """Copy flash content of a board into a file, as a debugger would: at RDP level 0 only."""
     from packager.files import write_atomic

@@ -14,7 +14,10 @@ from packager.cli import (
     LAYOUT_OPTION,
     SIGNING_KEY_OPTION,
     VERSION_OPTION,
+    keys_option,
+    layout_option,
 )
+from packager.cli.output import OutputPath, output_option
 
 if TYPE_CHECKING:
     from packager.packing import Packed
@@ -34,11 +37,11 @@ _FILE = click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, p
 @KEYS_OPTION
 @VERSION_OPTION
 @COUNTER_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(),
+    type=OutputPath(),
     help="FILE.hex, FILE.bin, FILE.dfu, or FOLDER/ for all three.",
 )
 @click.option(
@@ -110,18 +113,8 @@ def inspect(path: Path, as_json: bool) -> None:
 
 @click.command()
 @_FILE
-@click.option(
-    "--layout",
-    "layout_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Flash layout of the product (YAML).",
-)
-@click.option(
-    "--keys",
-    "keys_dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Key folder with public/ and device/.",
-)
+@layout_option("Flash layout of the product (YAML).")
+@keys_option("Key folder with public/ and device/.")
 @click.option(
     "--loader",
     "loader_elf",
@@ -132,7 +125,7 @@ def verify(
     path: Path, layout_path: Path | None, keys_dir: Path | None, loader_elf: Path | None
 ) -> None:
     """Check everything about an update FILE that can be checked here, and decrypt it."""
-    if (layout_path is None) != (keys_dir is None):
+    if (layout_path is None) != (keys_dir is None) and not (loader_elf and _nobody_gave_either()):
         raise click.UsageError("--layout and --keys go together")
     if layout_path is None and loader_elf is None:
         raise click.UsageError("give --layout and --keys, or --loader, or all of them")
@@ -149,11 +142,10 @@ def verify(
 @_FILE
 @LAYOUT_OPTION
 @KEYS_OPTION
-@click.option(
+@output_option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
     help="File for the plain image (.bin), readable by you only.",
 )
 def unpack(path: Path, layout_path: Path, keys_dir: Path, output: Path) -> None:
@@ -163,6 +155,13 @@ def unpack(path: Path, layout_path: Path, keys_dir: Path, output: Path) -> None:
     opened = _open(path, layout_path, keys_dir)
     write_atomic(output, opened.image, SECRET_MODE)
     click.echo(f"{output}: {len(opened.image)} bytes for 0x{opened.header.app_address:08X}")
+
+
+def _nobody_gave_either() -> bool:
+    """Tell whether layout and keys are in the environment, if at all: one alone says nothing."""
+    source = click.get_current_context().get_parameter_source
+    given = click.core.ParameterSource.COMMANDLINE
+    return given not in (source("layout_path"), source("keys_dir"))
 
 
 def _open(path: Path, layout_path: Path, keys_dir: Path) -> Opened:

@@ -14,7 +14,7 @@ from packager.export.c_header import c_header
 from packager.export.memory import memory_fragment
 from packager.export.origin import made_by, must_be_current
 from packager.export.template import fill
-from packager.files import write_atomic
+from packager.files import text_bytes, write_atomic
 from packager.format import Recovery
 from packager.layout import Layout
 
@@ -33,7 +33,7 @@ def export_layout(layout: Layout, directory: Path) -> list[Path]:
     """Write every file; return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():
-        write_atomic(directory / name, text(layout).encode())
+        write_atomic(directory / name, text_bytes(text(layout)))
     return [directory / name for name in FILES]
 
 
@@ -43,7 +43,7 @@ def check_export(layout: Layout, directory: Path) -> None:
     Raises:
         FormatError: one is missing or differs.
     """
-    contents = {name: text(layout).encode() for name, text in FILES.items()}
+    contents = {name: text_bytes(text(layout)) for name, text in FILES.items()}
     must_be_current(
         directory, contents, layout, f"splitflash layout export {layout.path} -o {directory}"
     )

@@ -25,6 +25,7 @@ from packager.loader_parts import (
     KEYS_NAME,
     SCRIPT_NAME,
     KeyIds,
+    LoaderKeys,
     Part,
     describe,
     load_key_ids,
@@ -57,7 +58,7 @@ class LoaderExport:
     with_device_key: bool = False
     monocypher: Path | None = None
     batches: tuple[str, ...] = ()
-    """Whose device keys, if not all of them."""
+    """Whose device keys, if not all in ``device/``, or in ``public/`` without the device key."""
 
     def write(self, directory: Path) -> list[Path]:
         """Write the folder, whole or not at all; return the paths of its files.
@@ -86,6 +87,18 @@ class LoaderExport:
         command = f"splitflash loader export {options} -o NEW_FOLDER"
         must_be_current(directory, self.files(), layout, command)
 
+    def key_ids(self) -> KeyIds:
+        """Return the fingerprints of the keys that this loader is to hold.
+
+        Raises:
+            KeyFileError: as :meth:`write`.
+        """
+        held = self._held()
+        return held.ids if held else load_key_ids(self.keys_dir, self.batches)
+
+    def _held(self) -> LoaderKeys | None:
+        return load_loader_keys(self.keys_dir, self.batches) if self.with_device_key else None
+
     def _options(self) -> str:
         """Return the options that choose which loader it is, as the command line has them."""
         return "".join(f" --batch {name}" for name in self.batches) + " --dev" * self.dev
@@ -94,8 +107,7 @@ class LoaderExport:
         """Return every file by name; ``KEYS_NAME`` is among them only with the device key."""
         layout, origin = self.layout, made_by(self.layout)
         root, library = resources.loader_sources(), find_monocypher(self.monocypher)
-        held = load_loader_keys(self.keys_dir, self.batches) if self.with_device_key else None
-        key_ids = held.ids if held else load_key_ids(self.keys_dir, self.batches)
+        held, key_ids = self._held(), self.key_ids()
         values = {**_values(layout, key_ids, dev=self.dev), "options": self._options()}
         texts = {
             **{name: fill(_TEMPLATES / name, values) for name in _FILLED},
@@ -107,7 +119,7 @@ class LoaderExport:
             **({KEYS_NAME: render_keys(held, origin)} if held else {}),
         }
         copies = _copies(layout, library, dev=self.dev)
-        return {**{name: text.encode() for name, text in texts.items()}, **copies}
+        return {**{name: files.text_bytes(text) for name, text in texts.items()}, **copies}
 
 
 def _copies(layout: Layout, library: Path, *, dev: bool) -> dict[str, bytes]:

@@ -7,10 +7,19 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from packager.errors import PackagerError
-from packager.files import PUBLIC_MODE, create_exclusive, write_atomic
+from packager.files import (
+    MAX_FILE_SIZE,
+    PUBLIC_MODE,
+    create_exclusive,
+    replaceable_folder,
+    unwritable,
+    write_atomic,
+)
 from packager.kit.contents import HOWTO, SUMS, KitFile
 
 EXECUTABLE_MODE = 0o755
@@ -22,25 +31,22 @@ _UNIX = 3
 def write_kit(output: Path, files: dict[str, KitFile], name: str) -> list[Path]:
     """Write a kit as ``output.zip`` with one folder ``name`` inside, or as the folder ``output``.
 
-    A folder that is there must be empty or hold an older kit and nothing else; it is replaced.
+    A folder that is there must be empty or hold an older kit and nothing else, a ZIP must be one;
+    it is replaced.
 
     Raises:
         PackagerError: it holds something else, or cannot be written; then it is untouched.
     """
     if output.suffix.lower() == ".zip":
+        _refuse_foreign_zip(output)
         write_atomic(output, zip_of(files, name))
         return [output]
-    target = Path(os.path.realpath(output))
-    if target == Path(os.path.realpath(".")):
-        raise PackagerError(
-            str(output), "is the folder you are in", "expected another", "name one inside it"
-        )
+    target = replaceable_folder(output)
     old = _kit_in(target)
     try:
         _replace_folder(target, files, old)
     except OSError as error:
-        found = f"cannot be written ({error.strerror})"
-        raise PackagerError(str(output), found, "", "check folder and permissions") from error
+        raise unwritable(output, error) from error
     return [output / name for name in files]
 
 
@@ -69,30 +75,67 @@ def _kit_in(folder: Path) -> list[str]:
     found = sorted(entry.name for entry in folder.iterdir())
     if not found:
         return []
-    sums = _read_sums(folder)
-    if sums is None or HOWTO not in sums or {*sums, SUMS} != set(found):
-        raise _foreign(folder, "holds something else than a kit")
-    for name, expected in sums.items():
+
+    def read(name: str) -> bytes:
         path = folder / name
-        if path.is_symlink() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise _foreign(folder, f"holds a kit whose '{name}' was changed")
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+
+    try:
+        _refuse_foreign(found, read)
+    except _ForeignError as error:
+        raise PackagerError(
+            str(folder),
+            str(error),
+            "expected a new or empty folder, or a kit as it was made",
+            "choose another folder, or empty this one yourself",
+        ) from error
     return found
 
 
-def _read_sums(folder: Path) -> dict[str, str] | None:
-    with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines()
+def _refuse_foreign_zip(path: Path) -> None:
+    """Return only if nothing is there, or a ZIP of a kit as it was made."""
+    if not path.is_file():  # what is no file at all is never replaced
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+            if any(entry.file_size > MAX_FILE_SIZE for entry in entries.values()):
+                raise _ForeignError("holds larger files than a kit")
+            _refuse_foreign(entries, lambda name: archive.read(entries[name]))
+    except _UNREADABLE_ZIP as error:
+        raise PackagerError(
+            str(path),
+            str(error),
+            "expected a new name, or the ZIP of a kit as it was made",
+            "choose another name, or remove this one yourself",
+        ) from error
+
+
+class _ForeignError(Exception):
+    """What is there is no kit, or no longer one."""
+
+
+_UNREADABLE_ZIP = (
+    *(_ForeignError, zipfile.BadZipFile, zlib.error, EOFError),
+    *(NotImplementedError, RuntimeError),  # a compression or encryption unknown here
+)
+
+
+def _refuse_foreign(names: Collection[str], read: Callable[[str], bytes]) -> None:
+    """Return only if files of these names are a kit as it was made; others are never read."""
+    sums = _sums(read(SUMS)) if SUMS in names else {}
+    if HOWTO not in sums or {*sums, SUMS} != set(names):
+        raise _ForeignError("holds something else than a kit")
+    for name, expected in sums.items():
+        if hashlib.sha256(read(name)).hexdigest() != expected:
+            raise _ForeignError(f"holds a kit whose '{name}' was changed")
+
+
+def _sums(data: bytes) -> dict[str, str]:
+    with contextlib.suppress(ValueError):
+        lines = data.decode("ascii").splitlines()
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    return None
-
-
-def _foreign(folder: Path, found: str) -> PackagerError:
-    return PackagerError(
-        str(folder),
-        found,
-        "expected a new or empty folder, or a kit as it was made",
-        "choose another folder, or empty this one yourself",
-    )
+    return {}
 
 
 def _replace_folder(target: Path, files: dict[str, KitFile], old: list[str]) -> None:

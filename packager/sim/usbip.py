@@ -193,10 +193,10 @@ class UsbipServer:
         """
         try:
             server = await asyncio.start_server(self._connected, host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second for a host that IDNA cannot encode
             raise PackagerError(
                 f"{host}:{port}",
-                f"cannot listen there ({error.strerror or error})",
+                f"cannot listen there ({getattr(error, 'strerror', None) or error})",
                 "",
                 "choose another --port or --host, or end the program that uses it",
             ) from error

@@ -181,6 +181,85 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(
     assert content(output) == before
 
 
+def test_a_zip_of_an_older_kit_is_replaced(update: Path, tmp_path: Path) -> None:
+    output = tmp_path / "kit.zip"
+    make_kit(update, output)
+    newer = tmp_path / "newer.bin"
+    newer.write_bytes(update_for(material.layout(), 30_000))
+    before = output.read_bytes()
+
+    make_kit(newer, output)
+
+    assert output.read_bytes() != before
+    assert zipfile.is_zipfile(output)
+
+
+def no_zip(path: Path) -> None:
+    path.write_bytes(b"mine")
+
+
+def a_zip_cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def a_zip_of_something_else(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("holiday/beach.jpg", b"mine")
+
+
+def a_zip_with_a_file_more(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", b"mine")
+
+
+def a_zip_with_a_file_changed(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        held = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in held.items():
+            archive.writestr(name, data + b"mine" * name.endswith(contents.HOWTO))
+
+
+def a_zip_that_grows_without_end(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"kit/{contents.SUMS}", bytes(files.MAX_FILE_SIZE + 1))
+
+
+def a_zip_with_a_password(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := data.find(signature, at + 1)) >= 0:
+            data[at + flags] |= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        no_zip,
+        a_zip_cut_short,
+        a_zip_of_something_else,
+        a_zip_with_a_file_more,
+        a_zip_with_a_file_changed,
+        a_zip_that_grows_without_end,
+        a_zip_with_a_password,
+    ],
+)
+def test_a_zip_that_is_no_kit_is_left_alone(
+    update: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    output = tmp_path / "kit.zip"
+    make_kit(update, output)
+    change(output)
+    before = output.read_bytes()
+
+    with pytest.raises(PackagerError, match="or the ZIP of a kit as it was made; choose another"):
+        make_kit(update, output)
+
+    assert output.read_bytes() == before
+
+
 def test_a_failure_while_writing_leaves_the_older_kit_and_nothing_else(
     update: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

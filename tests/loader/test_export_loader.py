@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import cmake
@@ -20,6 +21,7 @@ from packager.keys import keygen, keygen_batch, load_device_keys
 from packager.loader_build import build_loader
 from packager.loader_file import read_loader
 from packager.loader_parts import (
+    CONFIG_NAME,
     DEVELOPMENT,
     DFU_DOOR,
     ELF_NAME,
@@ -198,6 +200,14 @@ def test_what_is_generated_says_of_which_layout(
     assert f"{product.layout.path.name}, layout id {product.layout.layout_id.hex()}" in first
 
 
+def test_a_layout_whose_name_is_no_text_is_named_all_the_same(product: Workshop) -> None:
+    layout = replace(product.layout, path=Path("l\udcff.yaml"))
+
+    exported = LoaderExport(layout, product.keys).files()
+
+    assert b" from l\\udcff.yaml, layout id " in exported[CONFIG_NAME]
+
+
 def test_the_licences_are_with_it(product: Workshop, tmp_path: Path) -> None:
     LoaderExport(product.layout, product.keys).write(tmp_path / "exported")
 
@@ -263,6 +273,19 @@ def test_an_empty_folder_is_filled(product: Workshop, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "CMakeLists.txt").is_file()
 
 
+def test_the_folder_one_stands_in_is_not_replaced(
+    product: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exported").mkdir()
+    monkeypatch.chdir(tmp_path / "exported")
+
+    with pytest.raises(PackagerError, match="is the folder you are in"):
+        LoaderExport(product.layout, product.keys).write(Path())
+
+    Path("still-there").touch()
+    assert (tmp_path / "exported" / "still-there").exists()
+
+
 def test_a_write_that_fails_leaves_nothing(
     product: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +319,20 @@ def test_without_a_device_key_to_export_nothing_is_written(
     assert code == KeyFileError.exit_code
     assert "expected 1 to 2" in capsys.readouterr().err
     assert not (tmp_path / "exported").exists()
+
+
+def test_without_the_device_key_nobody_looks_into_its_folder(
+    product: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keygen(tmp_path / "keys")
+    public = shutil.copytree(tmp_path / "keys" / "public", tmp_path / "only" / "public").parent
+    (tmp_path / "keys" / "device" / "device.pem").write_text("nothing to read for you")
+    shop = Workshop(product.layout, tmp_path / "keys", product.loader)
+
+    assert run(export(shop, tmp_path / "exported")) == 0
+
+    assert capsys.readouterr().err == ""
+    LoaderExport(product.layout, public).check(tmp_path / "exported")
 
 
 def test_more_batches_than_a_loader_has_room_for_are_not_guessed_from(
