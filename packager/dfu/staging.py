@@ -8,7 +8,7 @@ again, which keeps what is there; no flash word is programmed twice between eras
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -188,12 +188,14 @@ def _without_doubt(device: DfuSe, found: list[Held], staged: bytes) -> list[Held
     steady = []
     for number, held in enumerate(found):
         part = staged[number * SECTOR_SIZE :][:SECTOR_SIZE]
-        goes_on = number + 1 < len(found) and found[number + 1].equal > 0
         ends = _ends(held, block if number == 0 else 0)
-        if held.equal == len(part) and goes_on:
+        if held.equal == len(part) and number + 1 < len(found) and found[number + 1].equal > 0:
             ends.discard(held.equal)
-        for at in sorted(end - FLASH_WORD for end in ends):
-            if not _reads_steadily(device, held.sector + at, part[at : at + FLASH_WORD]):
+        words = {end - FLASH_WORD: part[end - FLASH_WORD : end] for end in ends}
+        follows = number > 0 and found[number - 1].equal == SECTOR_SIZE
+        words |= dict.fromkeys(_beginnings(held, len(part), block, ends, follows=follows), _BLANK)
+        for at, word in sorted(words.items()):
+            if not _reads_steadily(device, held.sector + at, word):
                 held = Held(held.sector, 0, dirty=True)
         steady.append(held)
     return steady
@@ -208,6 +210,19 @@ def _ends(held: Held, block: int) -> set[int]:
     if block and held.equal >= block and not held.headless:
         ends.add(block)
     return ends
+
+
+def _beginnings(
+    held: Held, size: int, block: int, ends: set[int], *, follows: bool
+) -> Iterator[int]:
+    """Yield where a word reads blank that was perhaps begun: the next one, or the header's first.
+
+    ``follows`` says that the sector before this one is whole.
+    """
+    if not held.dirty and held.equal < size and (held.equal in ends or follows):
+        yield held.equal
+    if held.headless and held.equal > block:
+        yield 0
 
 
 def _reads_steadily(device: DfuSe, address: int, word: bytes) -> bool:

@@ -209,6 +209,29 @@ def test_a_doubtful_word_behind_a_header_of_another_tool_is_not_built_upon(reads
     assert board.read(STAGING.start, len(update)) == update
 
 
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (0, SECTOR_SIZE + 5 * 1024),
+        (1024, SECTOR_SIZE + 5 * 1024),
+        (0, SECTOR_SIZE),
+        (1024, SECTOR_SIZE),
+        (1024, 2 * SECTOR_SIZE),
+    ],
+)
+def test_a_word_that_was_begun_and_still_reads_blank_is_not_programmed(
+    begin: int, end: int
+) -> None:
+    update = products.update(2 * SECTOR_SIZE - len(products.update(0)))
+    board = board_with(old=b"")
+    board.program({STAGING.start + begin: update[begin:end]})
+    begun = STAGING.start + (0 if end == 2 * SECTOR_SIZE else end)
+    board.flash.plant(begun, Word.WEAK_BLANK, reads=4)
+    drop(board, update)
+    assert board.flash.word_state(begun) is Word.PROGRAMMED
+    assert board.read(STAGING.start, len(update)) == update
+
+
 @pytest.mark.parametrize("end", [1024, 2 * SECTOR_SIZE], ids=["of the header", "of the update"])
 def test_an_update_that_is_whole_but_ends_in_a_doubtful_word_is_staged_anew(end: int) -> None:
     """The cut came with the very last word of a drop: of ours the header's, of others the end."""
