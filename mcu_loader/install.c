@@ -196,7 +196,7 @@ announce(struct job *job)
         // The cut may have come while the last word of this very record was
         // written, and such a word can fade. Until a second one stands behind
         // it, the app area must not be touched on its word alone.
-        if (newest->type == RECORD_DONE || job->marks->fresh == YES) {
+        if (job->marks->fresh == YES) {
             return REASON_NONE;
         }
     }

@@ -299,7 +299,7 @@ marks_refuse(struct marks *marks, enum reason reason,
     }
     // a full sector costs the note, never the decision; of one that cannot be
     // emptied the carry area tells
-    if (marks_append(marks, &record) && marks_are_carried() == YES) {
+    if (marks_append_twice(marks, &record) && marks_are_carried() == YES) {
         (void)!write_carry(&record);
     }
 }

@@ -37,7 +37,7 @@ int marks_have_room(const struct marks *marks);
 
 // Empties the sector but for the newest record. Not 0: no slot of the carry
 // area took the copy, and nothing else happened; or the sector cannot be
-// emptied, and from then on marks_are_carried().
+// emptied, and what is carried counts.
 NODISCARD int marks_compact(struct marks *marks);
 
 // YES while nothing but the carry area is sure to hold the newest record.

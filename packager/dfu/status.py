@@ -168,16 +168,17 @@ def read_app(
 
 
 def read_marks(device: DfuSe, marks: Span, app: Span) -> Marks:
-    """Find the newest valid record, in the carry area if the marks sector holds none."""
+    """Find the newest valid record; one in the carry area counts unless the marks hold a newer."""
     newest, used = None, 0
     for index, slot in enumerate(_slots(device, marks)):
         if slot is None or slot.count(0xFF) != len(slot):
             used = index + 1
             newest = _record(slot) or newest
-    if newest is None and not device.is_loader:  # which does not show the app area
+    if not device.is_loader:  # which does not show the app area
         carry = Span(app.end - CARRY_SIZE, CARRY_SIZE)
         carried = [record for slot in _slots(device, carry) if (record := _record(slot))]
-        newest = max(carried, key=lambda record: record.sequence, default=None)
+        known = [*carried, newest] if newest else carried
+        newest = max(known, key=lambda record: record.sequence, default=None)
     return Marks(newest, used, marks.size // RECORD_SIZE)
 
 

@@ -232,7 +232,7 @@ def test_the_65th_refusal_in_a_row_changes_no_mark_and_status_shows_the_64th(
         assert (seen.result.action, seen.result.reason) == (Action.REFUSED, Reason.SIGNATURE)
         changed = board.read(layout.marks.start, layout.marks.size) != before
         assert changed is is_noted, number
-        assert len(seen.report.operations) == (5 if is_noted else 1), number
+        assert len(seen.report.operations) == (9 if is_noted else 1), number
     assert says(board, Reason.SIGNATURE, KEPT)
     assert shop.app_is(board, old)
 
@@ -322,6 +322,7 @@ def test_marks_that_cannot_be_emptied_cost_the_update_and_not_the_app(
     board.flash.faults.erase_errors[shop.layout.marks.start] = FOR_EVER
     for _ in range(2):
         assert refused_for(shop, board) is Reason.MARKS_FULL
+        assert says(board, Reason.MARKS_FULL)
         assert shop.app_is(board, old)
         shop.stage(board, update)
     board.flash.faults.erase_errors.clear()
@@ -349,6 +350,34 @@ def test_the_only_copy_of_the_newest_record_is_never_erased(shop: workshop.Works
     assert shop.app_is(board, scene.new)
     shop.stage(board, seal(shop, scene.old, 0x0900_0000, 4))
     assert refused_for(shop, board) is Reason.COUNTER_TOO_OLD
+
+
+def test_a_single_copy_in_emptied_marks_is_not_what_the_carried_one_is_erased_on(
+    shop: workshop.Workshop,
+) -> None:
+    """All but the last sector is done; the cuts tear the copy in the marks, then that sector."""
+    scene = at_floor(shop)
+    board, layout = scene.board, shop.layout
+    shop.stage(board, seal(shop, shop.image(SMALL, seed=7), 0x0300_0000, 5))
+    copy = RECORD_SIZE // FLASH_WORD
+    last_done = undisturbed(board)[-1 - 4 * copy]
+    board.boot(cut=Cut(last_done.index, Flavour.BEFORE), strict=False)
+    newest = shop.records(board)[-1]
+    assert newest.type is RecordType.DONE
+    assert newest.done_sectors == (1 << layout.app.size // SECTOR_SIZE - 1) - 1
+    fill_marks(shop, board, SLOTS - 100)
+    emptied = next(op for op in undisturbed(board) if op.address == layout.marks.start)
+    assert emptied.kind is OpKind.ERASE
+    board.boot(cut=Cut(emptied.index + copy, Flavour.AFTER), strict=False)
+    erased = next(op for op in undisturbed(board) if op.kind is OpKind.ERASE)
+    assert erased.address == layout.app.end - SECTOR_SIZE
+    board.boot(cut=Cut(erased.index, Flavour.AFTER), strict=False)
+    board.flash.plant(layout.marks.start + RECORD_SIZE - FLASH_WORD, Word.POISONED)
+    shop.stage(board, scene.update)
+
+    board.boot(strict=False)
+
+    assert shop.records(board)[-1].floor_counter == 5
 
 
 def test_a_carry_area_that_fails_for_a_while_does_not_keep_updates_out_for_good(

@@ -213,7 +213,7 @@ def test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing(
     announced = undisturbed(board)[3]
     assert board.boot(cut=Cut(announced.index, "after"), strict=False)
     board.flash.plant(shop.layout.staging.start + HEADER_SIZE, Word.POISONED)
-    noted = undisturbed(board)[-1]
+    noted = undisturbed(board)[3]
     assert board.boot(cut=Cut(noted.index, "after"), strict=False)
     assert shop.records(board)[-1].type is RecordType.REFUSED
     shop.stage(board, scene.update)
@@ -226,6 +226,22 @@ def test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing(
     report = board.boot(strict=False)
 
     assert not workshop.runs(report) or runs_whole(shop, scene)
+
+
+def test_a_header_is_not_erased_on_the_word_of_a_single_note(shop: workshop.Workshop) -> None:
+    """INSTALLED is torn once, and the note that the update is installed lies in a weak slot."""
+    board, _, new, _ = prepared(shop)
+    copy, cleared = RECORD_SIZE // FLASH_WORD, 1
+    installed = undisturbed(board)[-copy - cleared - 1]
+    assert board.boot(cut=Cut(installed.index, "after"), strict=False)
+    noted = undisturbed(board)[0]
+    assert workshop.runs(board.boot(strict=False))
+    assert shop.is_header_blank(board)
+    board.flash.plant(installed.address, Word.POISONED)
+    board.flash.plant(noted.address, Word.POISONED)
+
+    assert workshop.runs(board.boot(strict=False))
+    assert shop.app_is(board, new)
 
 
 def test_a_sector_that_is_written_again_is_not_called_done_meanwhile(

@@ -122,6 +122,18 @@ def test_a_record_is_found_in_the_carry_area_when_marks_were_just_erased() -> No
     assert status.installed.version == 9
 
 
+@pytest.mark.parametrize(("sequence", "found"), [(8, 7), (9, 9), (10, 9)])
+def test_a_carried_record_counts_unless_the_marks_hold_a_newer_one(
+    sequence: int, found: int
+) -> None:
+    """Emptying them was cut, or they cannot be emptied: what they still show may be old."""
+    rom = put_records(device(), products.record(sequence=9, version=7))
+    rom.put(CARRY, products.record(sequence=sequence, version=9))
+    status = read(rom)
+    assert status.installed
+    assert status.installed.version == found
+
+
 def test_a_protected_device_yields_a_status_not_an_error() -> None:
     status = read(device(protected=True))
     assert status.protected

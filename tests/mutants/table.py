@@ -204,7 +204,7 @@ MUTANTS = (
         stories.test_a_record_that_fades_after_a_cut_never_lets_a_mixed_app_run,
         (
             "install.c",
-            "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
+            "if (job->marks->fresh == YES) {",
             "if (newest->state == STATE_INSTALLING) {",
         ),
     ),
@@ -213,8 +213,26 @@ MUTANTS = (
         stories.test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing,
         (
             "install.c",
+            "if (job->marks->fresh == YES) {",
+            "if (newest->type == RECORD_REFUSED || job->marks->fresh == YES) {",
+        ),
+    ),
+    mutant(
+        "takes the end of a sector for a second installing record",
+        rollback.test_a_single_copy_in_emptied_marks_is_not_what_the_carried_one_is_erased_on,
+        (
+            "install.c",
+            "if (job->marks->fresh == YES) {",
             "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
-            "if (newest->type != RECORD_INSTALLING || job->marks->fresh == YES) {",
+        ),
+    ),
+    mutant(
+        "notes once only",
+        stories.test_a_header_is_not_erased_on_the_word_of_a_single_note,
+        (
+            "mark.c",
+            "    if (marks_append_twice(marks, &record) && marks_are",
+            "    if (marks_append(marks, &record) && marks_are",
         ),
     ),
     mutant(
@@ -245,6 +263,15 @@ MUTANTS = (
         rollback.test_marks_that_cannot_be_emptied_cost_the_update_and_not_the_app,
         ("install.c", _CARRIED, _CARRIED.replace(") {", " && job->trusted == 1) {")),
         ("mark.c", "    marks->next_slot = SLOTS; // worn out", "    // worn out"),
+    ),
+    mutant(
+        "tells nobody that the marks cannot be emptied",
+        rollback.test_marks_that_cannot_be_emptied_cost_the_update_and_not_the_app,
+        (
+            "mark.c",
+            "    if (marks_append_twice(marks, &record) && marks_are_carried() == YES) {",
+            "    if (marks_append_twice(marks, &record) && SLOTS == 0) {",
+        ),
     ),
     mutant(
         "erases the only copy while it is installing",
@@ -603,6 +630,11 @@ MUTANTS = (
         "lets the app area be executed",
         driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
         ("machine_h743.c", "{ 0x08000000, XN | READ_WRITE", "{ 0x08000000, READ_WRITE"),
+    ),
+    mutant(
+        "has no MPU while it reads flash with faults masked",
+        driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
+        ("h743.h", "#define MPU_ON 3u", "#define MPU_ON 1u"),
     ),
     mutant(
         "leaves system memory open to speculation",

@@ -29,7 +29,7 @@ TRUST_ANYTHING = (
 )
 BELIEVE_ONE_RECORD = (
     "install.c",
-    "if (newest->type == RECORD_DONE || job->marks->fresh == YES) {",
+    "if (job->marks->fresh == YES) {",
     "if (1) {",
 )
 NO_CARRY = (
