@@ -106,8 +106,8 @@ def install_rows(shop: workshop.Workshop, tool: str) -> Iterator[Row]:
     yield f"install, {tool}, programs of the app area", f"{large.app_programs}", f"least {least}"
     records = large.programs - large.app_programs
     sectors = shop.layout.app.size // SECTOR_SIZE
-    # INSTALLING, DONE for each sector, INSTALLED twice
-    least_records = (sectors + 3) * RECORD_SIZE // FLASH_WORD
+    # INSTALLING, DONE for each sector, INSTALLED: each of them twice
+    least_records = 2 * (sectors + 2) * RECORD_SIZE // FLASH_WORD
     yield f"install, {tool}, programs of marks", f"{records}", f"{least_records} by design"
     least_erases = LARGE // SECTOR_SIZE + 1
     yield f"install, {tool}, sector erases", f"{large.erases}", f"least {least_erases}"

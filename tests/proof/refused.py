@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from refusals import CASES, FIELDS, sign_again
 
-from packager.format import HEADER_SIZE, SIGNED_SIZE
+from packager.chip import FLASH_WORD
+from packager.format import HEADER_SIZE, RECORD_SIZE, SIGNED_SIZE
 from packager.keys import load_device_keys, load_recipients, load_signing_key, load_verify_keys
 from packager.reasons import Reason
 from packager.records import RecordType
@@ -27,7 +28,8 @@ from proof.watch import Harm, ViolationError
 REFUSALS = "refusals"
 CHUNK = 1024
 _EDGES = (0, 1, 2, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF)
-_RECORD_WORDS = 4
+_NOTE_WORDS = 2 * RECORD_SIZE // FLASH_WORD
+"""Written twice."""
 
 
 class Wrong(NamedTuple):
@@ -126,7 +128,7 @@ class Judge:
         if expected is Reason.NONE:
             _demand(not operations, Harm.ACCEPTED, "changes flash though nothing is staged")
             return
-        noted, cleared = operations[:_RECORD_WORDS], operations[_RECORD_WORDS:]
+        noted, cleared = operations[:_NOTE_WORDS], operations[_NOTE_WORDS:]
         right = all(self._is_note(op) for op in noted) and [
             (op.kind, op.address) for op in cleared
         ] == [(OpKind.ERASE, self.layout.staging.start)]
