@@ -132,6 +132,21 @@ class Acts:
 
         self.play(f"{count} brown-outs", count, act)
 
+    def brown_outs_in_an_erase(self, count: int) -> None:
+        """Reset ``count`` times in a row in the first erase of a boot; then the install goes on."""
+
+        def act() -> None:
+            watched = self.watched
+            for _ in range(count):
+                before = watched.moment()
+                erases = [op for op in watched.boot().operations if op.kind is OpKind.ERASE]
+                watched.back_to(before)
+                watched.boot(Cut(erases[0].index, Flavour.TORN))
+                watched.act()
+            watched.runs(watched.boot(), self.scene.good)
+
+        self.play(f"{count} brown-outs in an erase", count, act)
+
     # -- a long life ------------------------------------------------------------------------------
 
     def life(self, acts: int, rng: Random) -> None:

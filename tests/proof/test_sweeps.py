@@ -11,7 +11,7 @@ from packager.sim.operations import Cut
 from proof import chains
 from proof.compound import Acts
 from proof.product import HOST
-from proof.stories import BY_NAME, STORIES, Stage, Story
+from proof.stories import BY_NAME, SLOTS, STORIES, Stage, Story
 from proof.sweeps import CUTS, NESTED, Sweep, random_chains
 from proof.tally import Tally
 
@@ -111,6 +111,16 @@ def test_brown_outs_in_a_row_use_up_nothing_that_is_needed(
 ) -> None:
     acts = Acts(stage, BY_NAME[name])
     acts.brown_outs(resets, Random(resets))
+
+    clean(acts.tally)
+
+
+def test_brown_outs_in_an_erase_until_no_slot_is_left_do_not_keep_the_update_out(
+    stage: Stage,
+) -> None:
+    """Each takes two."""
+    acts = Acts(stage, TINY)
+    acts.brown_outs_in_an_erase(SLOTS // 2 + 20)
 
     clean(acts.tally)
 
