@@ -146,7 +146,7 @@ def test_a_corrupted_app_is_repaired_by_dropping_its_own_update_again(
     assert workshop.runs(report)
     assert shop.app_is(board, new)
     states = [record.type for record in shop.records(board)]
-    assert states.count(RecordType.INSTALLING) == 2
+    assert states.count(RecordType.INSTALLING) == 2 * 2, "of two installs, each says it twice"
 
 
 def test_the_same_update_again_is_cleared_and_the_app_not_touched(shop: workshop.Workshop) -> None:
