@@ -166,50 +166,58 @@ def test_a_cut_install_whose_update_is_lost_never_runs_a_mixed_app(shop: worksho
         assert not workshop.runs(report) or runs_whole(shop, scene), index
 
 
+def unchecked(shop: workshop.Workshop) -> Scene:
+    """A board whose loader has nothing but records to tell whether an app is whole."""
+    scene = prepared(shop)
+    reconfigure(shop, scene.board, boot_check=BootCheck.OFF)
+    return scene
+
+
+def cut_amid_the_app(shop: workshop.Workshop, board: Board) -> None:
+    writes = app_operations(shop, undisturbed(board))
+    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
+
+
+def never_mixed(shop: workshop.Workshop, scene: Scene, *faded: FlashOp) -> None:
+    """Let words fade and the update be lost: what runs now, if anything, has to be whole."""
+    for op in faded:
+        scene.board.flash.plant(op.address, Word.POISONED)
+    lose_update(shop, scene.board)
+
+    report = scene.board.boot(strict=False)
+
+    assert not workshop.runs(report) or runs_whole(shop, scene)
+
+
 def test_a_record_that_fades_after_a_cut_never_lets_a_mixed_app_run(
     shop: workshop.Workshop,
 ) -> None:
     """The cut tears the last word of INSTALLING; it reads right at the next start, then fades."""
-    scene = prepared(shop)
-    board = scene.board
-    reconfigure(shop, board, boot_check=BootCheck.OFF)
-    announced = undisturbed(board)[3]
-    assert board.boot(cut=Cut(announced.index, "after"), strict=False)
-    writes = app_operations(shop, undisturbed(board))
-    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
-    board.flash.plant(announced.address, Word.POISONED)
-    lose_update(shop, board)
+    scene = unchecked(shop)
+    announced = undisturbed(scene.board)[3]
+    assert scene.board.boot(cut=Cut(announced.index, "after"), strict=False)
+    cut_amid_the_app(shop, scene.board)
 
-    report = board.boot(strict=False)
-
-    assert not workshop.runs(report) or runs_whole(shop, scene)
+    never_mixed(shop, scene, announced)
 
 
 def test_a_record_in_a_slot_that_was_not_quite_blank_never_lets_a_mixed_app_run(
     shop: workshop.Workshop,
 ) -> None:
     """A cut left the slot so early that it read blank; what is written over that fades."""
-    scene = prepared(shop)
-    board = scene.board
-    reconfigure(shop, board, boot_check=BootCheck.OFF)
-    operations = undisturbed(board)
-    writes = app_operations(shop, operations)
-    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
-    board.flash.plant(operations[0].address, Word.POISONED)
-    lose_update(shop, board)
+    scene = unchecked(shop)
+    first = undisturbed(scene.board)[0]
+    cut_amid_the_app(shop, scene.board)
 
-    report = board.boot(strict=False)
-
-    assert not workshop.runs(report) or runs_whole(shop, scene)
+    never_mixed(shop, scene, first)
 
 
 def test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing(
     shop: workshop.Workshop,
 ) -> None:
     """The cuts tear INSTALLING, then the note that staging cannot be read; both fade later."""
-    scene = prepared(shop)
+    scene = unchecked(shop)
     board = scene.board
-    reconfigure(shop, board, boot_check=BootCheck.OFF)
     announced = undisturbed(board)[3]
     assert board.boot(cut=Cut(announced.index, "after"), strict=False)
     board.flash.plant(shop.layout.staging.start + HEADER_SIZE, Word.POISONED)
@@ -217,15 +225,9 @@ def test_a_note_of_a_refusal_is_not_the_only_record_that_says_installing(
     assert board.boot(cut=Cut(noted.index, "after"), strict=False)
     assert shop.records(board)[-1].type is RecordType.REFUSED
     shop.stage(board, scene.update)
-    writes = app_operations(shop, undisturbed(board))
-    assert board.boot(cut=Cut(writes[5].index, "after"), strict=False)
-    board.flash.plant(announced.address, Word.POISONED)
-    board.flash.plant(noted.address, Word.POISONED)
-    lose_update(shop, board)
+    cut_amid_the_app(shop, board)
 
-    report = board.boot(strict=False)
-
-    assert not workshop.runs(report) or runs_whole(shop, scene)
+    never_mixed(shop, scene, announced, noted)
 
 
 def test_a_header_is_not_erased_on_the_word_of_a_single_note(shop: workshop.Workshop) -> None:
