@@ -27,6 +27,7 @@ from refusals import (
 )
 
 from packager import toolchain
+from packager.chip import FLASH_WORD
 from packager.dfu.target import check_floor
 from packager.errors import KeyFileError, RefusedError
 from packager.format import (
@@ -67,7 +68,8 @@ from packager.update import (
 
 SIZE, CHUNK = 3_500, 1024
 VERSION, COUNTER = 0x0200_0000, 2
-NOTE_WORDS = RECORD_SIZE // 32
+NOTE_WORDS = 2 * RECORD_SIZE // FLASH_WORD
+"""A note stands twice."""
 TOOLS = toolchain.NAMES
 LAYOUT = workshop.layout_named(workshop.DEFAULT)
 SIZE_CASES = size_cases(LAYOUT)
@@ -145,7 +147,7 @@ class Bench:
 def assert_noted_then(
     shop: workshop.Workshop, report: BootReport, after: Sequence[tuple[OpKind, int]]
 ) -> None:
-    """The flash operations are those of one mark record, then ``after``."""
+    """The flash operations are those of one mark record that stands twice, then ``after``."""
     note = report.operations[:NOTE_WORDS]
     assert len(note) == NOTE_WORDS
     assert all(op.kind is OpKind.PROGRAM for op in note)
