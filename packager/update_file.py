@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packager.errors import FormatError, PackagerError
-from packager.files import read_file, write_atomic
+from packager.files import read_file, refuse_to_replace, write_atomic
 from packager.format import (
     HEADER_SIZE,
     UpdateHeader,
@@ -58,13 +58,20 @@ def write_update(path: Path, update: bytes) -> None:
 
 
 def write_all_forms(directory: Path, update: bytes) -> list[Path]:
-    """Write an update in every form as ``PRODUCT-VERSION.update.FORM``; return the paths."""
+    """Write an update in every form as ``PRODUCT-VERSION.update.FORM``; return the paths.
+
+    Raises:
+        PackagerError: the folder cannot be made, or a file not written; if one of the names is
+            taken by something that is not replaced, none is written.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         found = f"cannot be made ({error.strerror})"
         raise PackagerError(str(directory), found, "expected a folder", "check the path") from error
     paths = [directory / f"{default_stem(update)}.{form}" for form in FORMS]
+    for path in paths:
+        refuse_to_replace(path)
     for path in paths:
         write_update(path, update)
     return paths

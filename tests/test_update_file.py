@@ -256,6 +256,16 @@ def test_every_form_goes_into_a_folder_under_one_name(tmp_path: Path) -> None:
     assert {read_update_file(path).data for path in paths} == {update()}
 
 
+def test_no_form_is_written_if_one_of_the_names_is_taken(tmp_path: Path) -> None:
+    taken = tmp_path / "demo-h743zi-1.4.2.update.dfu"
+    taken.mkdir()
+
+    with pytest.raises(PackagerError, match="is no regular file"):
+        update_file.write_all_forms(tmp_path, update())
+
+    assert list(tmp_path.iterdir()) == [taken]
+
+
 def test_a_writer_that_writes_wrongly_notices_it_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,8 @@ def drop(
     """
     from packager.update_file import read_update_file
 
-    if every and devices:
+    source = click.get_current_context().get_parameter_source("devices")
+    if every and source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--all takes every device on USB; leave out --device")
     report = Report("drop", as_json=as_json)
     with report.running(file=str(update_path)):

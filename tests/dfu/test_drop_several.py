@@ -91,6 +91,14 @@ def test_all_together_with_a_device_is_wrong_usage(file: str) -> None:
     assert run(["drop", file, "--all", "--device", "usb:1-1"]) == 2
 
 
+def test_all_goes_before_a_device_in_the_environment(file: str, monkeypatch: Patch) -> None:
+    boards = [street.board(), street.board()]
+    street.plug_in(monkeypatch, *boards)
+    monkeypatch.setenv("SPLITFLASH_DEVICE", "usb:1-1")
+    assert run(["drop", file, "--all"]) == 0
+    assert all(holds(board) for board in boards)
+
+
 def test_the_environment_may_name_several_devices(
     file: str, tmp_path: Path, monkeypatch: Patch
 ) -> None:
