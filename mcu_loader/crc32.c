@@ -5,6 +5,8 @@
 
 #include "crc32.h"
 
+#include "loader.h"
+
 static const uint32_t crc32_low[16] = {
     0x00000000, 0x77073096, 0xee0e612c, 0x990951ba,
     0x076dc419, 0x706af48f, 0xe963a535, 0x9e6495a3,
@@ -23,10 +25,16 @@ uint32_t
 crc32_update(uint32_t crc, const void *data, uint32_t size)
 {
     const uint8_t *at = data;
+    const uint32_t *low = crc32_low;
+    const uint32_t *high = crc32_high;
+    FORGET(low); // or their addresses are loaded for every byte
+    FORGET(high);
     crc = ~crc;
-    for (const uint8_t *end = at + size; at != end; at++) {
-        const uint32_t index = (crc ^ *at) & 0xff;
-        crc = crc >> 8 ^ crc32_low[index & 15] ^ crc32_high[index >> 4];
+    if (size) {
+        do {
+            const uint32_t index = (crc ^ *at++) & 0xff;
+            crc = crc >> 8 ^ low[index & 15] ^ high[index >> 4];
+        } while (--size);
     }
     return ~crc;
 }

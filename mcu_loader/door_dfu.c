@@ -19,7 +19,7 @@
 #define SYSTEM_VECTORS 16
 #define TICK 63999u // 1 ms at 64 MHz
 #define BLINK 0x00ffffffu // 0.26 s, the longest
-#define MPU_KEYS_REGION (1u << 4 | 6u) // behind those of machine_h743.c
+#define MPU_KEYS_REGION (RBAR_VALID | 6u) // behind those of machine_h743.c
 #define MPU_CLOSED_256_BYTES (1u << 28 | 7u << 1 | 1u)
 #define LEAVE_MS 50u  // the host fetches its last answer
 #define OFF_BUS_MS 10u
@@ -81,11 +81,7 @@ door_enter(void)
 __attribute__((naked, used)) void
 door_fault(void)
 {
-    __asm__ volatile("ldr r0, =stack_top\n\t"
-                     "msr msp, r0\n\t"
-                     "bl door_failed\n\t"
-                     "b .\n\t"
-                     ".ltorg");
+    __asm__ volatile("ldr r1, =door_failed\n\t" GO_ON_IN_THREAD_MODE);
 }
 
 static void
@@ -199,7 +195,5 @@ door_main(void)
     usb_close();
     serve_for(OFF_BUS_MS);
     let_operations_end();
-    SCB_AIRCR = AIRCR_RESET;
-    barrier();
-    machine_park();
+    machine_reset();
 }

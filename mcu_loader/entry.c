@@ -18,6 +18,7 @@ extern uint32_t door_load[], door_start[], door_end[];
 #define HEALTH_MAGIC_MASK 0xffff0000u
 #define HEALTH_MOST 0xffu
 
+#define SETTLE_POLLS 0x40u // the pull takes some microseconds, IDR a few cycles
 #define HELD_POLLS 0x2000u // about a millisecond
 #define PULL_UP 1u
 #define PULL_DOWN 2u
@@ -81,6 +82,9 @@ is_pin_held(void)
     pin_clock(pin);
     REG(gpio + GPIO_PUPDR) = (REG(gpio + GPIO_PUPDR) & ~field) | pull;
     pin_mode(pin, 0);
+    for (uint32_t i = 0; i < SETTLE_POLLS; i++) {
+        (void)REG(gpio + GPIO_IDR);
+    }
     uint32_t poll = 0;
     while (poll < HELD_POLLS &&
            (REG(gpio + GPIO_IDR) >> pin.number & 1u) == pin.active) {

@@ -32,10 +32,8 @@ registers_of(uint32_t address)
 static int
 is_in_one_bank(uint32_t address, uint32_t size)
 {
-    const uint32_t offset = address % FLASH_BANK_SPAN;
-    const uint32_t bank = address - offset;
-    return (bank == FLASH_BANK1 || bank == FLASH_BANK2) &&
-           size <= FLASH_BANK_SPAN - offset;
+    return address - FLASH_BANK1 < 2 * FLASH_BANK_SPAN &&
+           size <= FLASH_BANK_SPAN - address % FLASH_BANK_SPAN;
 }
 
 static int
@@ -103,6 +101,8 @@ copy_with_faults_masked(uint8_t *out, uint32_t address, uint32_t size)
     SCB_CCR = ccr | CCR_BFHFNMIGN;
     barrier();
     for (; size >= 4; size -= 4, out += 4) {
+        FORGET(in); // or gcc computes both anew from what is left
+        FORGET(out);
         const uint32_t word = *in++;
         __builtin_memcpy(out, &word, 4);
     }

@@ -123,14 +123,41 @@
 #define MPU_CTRL REG(0xe000ed94u)
 // ENABLE, and HFNMIENA: also while flash is read with FAULTMASK set
 #define MPU_ON 3u
+#define MPU_REGIONS 16u
+#define MPU_RNR REG(0xe000ed98u)
 #define MPU_RBAR REG(0xe000ed9cu)
+#define RBAR_VALID (1u << 4) // the region's number is in the low bits
 #define MPU_RASR REG(0xe000eda0u)
 #define ICSR_PENDSTCLR (1u << 25)
 #define ICSR_PENDSVCLR (1u << 27)
 #define CCR_BFHFNMIGN (1u << 8)
-#define CCR_DC (1u << 16)
 #define CCR_IC (1u << 17)
+#define CCR_RESET 0x00040200u
 #define AIRCR_RESET 0x05fa0004u
+
+// For a naked function: goes on where r1 says and does not come back, on a fresh
+// stack and in thread mode, also out of a handler: at a handler's priority no
+// interrupt would reach the application, and none would end a sleep. The frame
+// that exception return takes is made up: where to go on, and the Thumb bit.
+#define GO_ON_IN_THREAD_MODE \
+    "ldr r0, =stack_top\n\t" \
+    "msr msp, r0\n\t" \
+    "isb\n\t" \
+    "mrs r2, ipsr\n\t" \
+    "cbz r2, 1f\n\t" \
+    "ldr r2, =0xe000ed14\n\t" \
+    "ldr r3, [r2]\n\t" \
+    "orr r3, r3, #1\n\t" /* CCR.NONBASETHRDENA: out of nested handlers too */ \
+    "str r3, [r2]\n\t" \
+    "dsb\n\t" \
+    "bic r1, r1, #1\n\t" \
+    "mov r2, #0x01000000\n\t" \
+    "push {r1, r2}\n\t" \
+    "sub sp, sp, #24\n\t" \
+    "mvn r1, #6\n" /* EXC_RETURN 0xfffffff9: thread mode, main stack */ \
+    "1:\n\t" \
+    "bx r1\n\t" \
+    ".ltorg"
 
 __attribute__((always_inline)) static inline void
 barrier(void)

@@ -261,6 +261,12 @@ install_and_confirm(const struct job *job)
     return confirm(job);
 }
 
+static uint32_t
+last_sector(void)
+{
+    return info_block.app.size / SECTOR_SIZE - 1;
+}
+
 // Before the app area changes, while the carry area has a blank slot.
 static void
 make_room_early(struct marks *marks)
@@ -270,31 +276,39 @@ make_room_early(struct marks *marks)
     }
 }
 
-// Once the app area counts for nothing, its last sector, and with it the carry
-// area, can be erased at will.
+// The app area's last sector, and with it the carry area, can be erased at will
+// once the app area counts for nothing. Every slot may be used up by cuts, and
+// then there is none to say so in: it can be erased all the same if no app
+// reaches into it, or if the boot check would tell.
+static int
+last_sector_may_go(const struct mark_record *newest)
+{
+    return newest->state == STATE_INSTALLING ||
+           info_block.boot_check != BOOT_CHECK_OFF ||
+           newest->image_size <= last_sector() * SECTOR_SIZE;
+}
+
 NODISCARD static enum reason
 make_room_late(const struct job *job)
 {
-    const uint32_t last = info_block.app.size / SECTOR_SIZE - 1;
-    // cut here: installing and no room, the next boot comes here again
-    if (erase_patiently(sector_address(last)) != FLASH_OK) {
+    // cut here: no room, the next boot comes here again
+    if (erase_patiently(sector_address(last_sector())) != FLASH_OK) {
         return REASON_FLASH_FAILED;
     }
     return marks_compact(job->marks) ? REASON_MARKS_FULL : REASON_NONE;
 }
 
-// With room for the whole install. Every slot may be used up by cuts, and then
-// there is none for the announcement before the marks are emptied.
+// With room for the whole install.
 NODISCARD static enum reason
 begin(struct job *job)
 {
-    make_room_early(job->marks);
+    struct marks *marks = job->marks;
+    make_room_early(marks);
     if (marks_are_carried() != NO) {
         return REASON_MARKS_FULL; // the carry area must not be erased
     }
     enum reason reason = announce(job);
-    if (!marks_have_room(job->marks) &&
-        job->marks->newest.state == STATE_INSTALLING) {
+    if (!marks_have_room(marks) && last_sector_may_go(&marks->newest)) {
         reason = make_room_late(job);
         if (reason == REASON_NONE) {
             reason = announce(job);

@@ -21,10 +21,11 @@ NODISCARD uint32_t machine_reset_cause(void);
 void machine_feed_watchdog(void);
 void machine_hand_over(const struct result_record *record);
 
-// Every way out wipes all RAM the loader used, stack included.
+// Every way out but a reset wipes all RAM the loader used, stack included.
 NORETURN void machine_start(uint32_t vectors, uint32_t sp, uint32_t pc);
 NORETURN void machine_enter_rom(void);
 NORETURN void machine_park(void);
+NORETURN void machine_reset(void);
 // For what cannot happen: starts over by reset, parks when that repeats.
 NORETURN void machine_panic(void);
 

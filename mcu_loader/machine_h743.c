@@ -21,27 +21,28 @@
 
 extern uint32_t stack_top[];
 extern uint32_t ram_start[], ram_end[];
+extern void (*const vectors[])(void);
 
-// Peripherals the ROM's interfaces and careless applications leave running:
-// reset bits, by register offset (RM0433 section 8.7).
-struct reset_group {
-    uint32_t reset;
-    uint32_t bits;
+// Peripherals the ROM's interfaces and careless applications leave running: the
+// bits of the reset registers, one behind the other (RM0433 section 8.7).
+#define RCC_FIRST_RESET 0x7cu
+static const uint32_t reset_bits[] = {
+    0x00015031, // AHB3: MDMA, DMA2D, JPEG, FMC, QSPI, SDMMC1
+    0x0a008023, // AHB1: DMA1/2, ADC1/2, ETH, USB1, USB2
+    0x00000241, // AHB2: DCMI, RNG, SDMMC2
+    0x002007ff, // AHB4: GPIOA..K, BDMA
+    0x00000008, // APB3: LTDC
+    0xe8ffc3ff, // APB1L: timers, SPI2/3, USART2..8, I2C1..3
+    0x00000136, // APB1H: CRS, SWP, OPAMP, MDIOS, FDCAN
+    0x31d73033, // APB2: timers, USART1/6, SPI1/4/5, SAI, DFSDM
+    0x0020deaa, // APB4: SYSCFG, LPUART1, SPI6, I2C4, LPTIM, VREF
 };
 
-static const struct reset_group reset_groups[] = {
-    { 0x7c, 0x00015031 }, // AHB3: MDMA, DMA2D, JPEG, FMC, QSPI, SDMMC1
-    { 0x80, 0x0a008023 }, // AHB1: DMA1/2, ADC1/2, ETH, USB1, USB2
-    { 0x88, 0x002007ff }, // AHB4: GPIOA..K, BDMA
-    { 0x90, 0xe8ffc3ff }, // APB1L: timers, SPI2/3, USART2..8, I2C1..3
-    { 0x94, 0x00000136 }, // APB1H: CRS, SWP, OPAMP, MDIOS, FDCAN
-    { 0x98, 0x31d73033 }, // APB2: timers, USART1/6, SPI1/4/5, SAI, DFSDM
-    { 0x9c, 0x0020deaa }, // APB4: SYSCFG, LPUART1, SPI6, I2C4, LPTIM, VREF
-};
-
-// Clock enables that are not zero after reset: none that matters to us, so
-// all of these are cleared. AHB4 and APB4 keep what reset gives them.
-static const uint32_t clock_enables[] = { 0xd4, 0xd8, 0xdc, 0xe8, 0xec, 0xf0 };
+// Zero after reset, by register offset: prescalers, what clocks peripherals,
+// clock enables. AHB4 and APB4 keep what reset gives them.
+static const uint8_t clock_registers[] = { 0x18, 0x1c, 0x20, 0x4c, 0x50,
+                                           0x54, 0x58, 0xd4, 0xd8, 0xdc,
+                                           0xe8, 0xec, 0xf0 };
 
 // MPU regions; with PRIVDEFENA off, what is not listed cannot be reached.
 // RASR = XN 28 | AP 26:24 | TEX 21:19 | C 17 | B 16 | SIZE 5:1 | ENABLE 0
@@ -51,18 +52,18 @@ static const uint32_t clock_enables[] = { 0xd4, 0xd8, 0xdc, 0xe8, 0xec, 0xf0 };
 #define NO_ACCESS 0u
 #define NON_CACHEABLE (1u << 19)
 #define CACHEABLE (1u << 17) // write-through
-#define DEVICE (1u << 16)
+#define DEVICE (1u << 16) // nothing is read but what is asked for
 #define POWER_OF_TWO(n) ((((uint32_t)(n)-1u) << 1) | 1u)
 
 struct region {
-    uint32_t base;
+    uintptr_t base;
     uint32_t attributes;
 };
 
 static const struct region regions[] = {
-    { 0x00000000, READ_ONLY | NON_CACHEABLE | POWER_OF_TWO(16) },       // ITCM
-    { 0x08000000, XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(21) }, // flash
-    { 0x08000000, READ_ONLY | CACHEABLE | POWER_OF_TWO(17) },           // loader
+    { 0x00000000, READ_ONLY | NON_CACHEABLE | POWER_OF_TWO(16) }, // ITCM
+    { 0x08000000, XN | READ_WRITE | DEVICE | POWER_OF_TWO(21) }, // flash
+    { (uintptr_t)vectors, READ_ONLY | CACHEABLE | POWER_OF_TWO(17) }, // loader
     { 0x1ff00000, XN | NO_ACCESS | POWER_OF_TWO(19) }, // speculation stays out
     { 0x20000000, XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(29) }, // RAM
     { 0x40000000, XN | READ_WRITE | DEVICE | POWER_OF_TWO(29) }, // peripherals
@@ -91,7 +92,7 @@ static void
 stop_caches(void)
 {
     barrier();
-    SCB_CCR &= ~(CCR_DC | CCR_IC);
+    SCB_CCR = CCR_RESET;
     barrier();
     SCB_ICIALLU = 0;
     barrier();
@@ -112,13 +113,25 @@ run_from_hsi(void)
 static void
 reset_peripherals(void)
 {
-    for (uint32_t i = 0; i < sizeof reset_groups / sizeof *reset_groups; i++) {
-        REG(RCC + reset_groups[i].reset) = reset_groups[i].bits;
-        REG(RCC + reset_groups[i].reset) = 0;
+    for (uint32_t i = 0; i < sizeof reset_bits / sizeof *reset_bits; i++) {
+        REG(RCC + RCC_FIRST_RESET + 4 * i) = reset_bits[i];
+        REG(RCC + RCC_FIRST_RESET + 4 * i) = 0;
     }
-    for (uint32_t i = 0; i < sizeof clock_enables / sizeof *clock_enables;
-         i++) {
-        REG(RCC + clock_enables[i]) = 0;
+    for (uint32_t i = 0; i < sizeof clock_registers; i++) {
+        REG(RCC + clock_registers[i]) = 0;
+    }
+}
+
+// A region that an earlier program or a reset left enabled would rule as soon
+// as anybody switches the MPU on, and so would one of ours.
+static void
+open_memory(void)
+{
+    MPU_CTRL = 0;
+    barrier();
+    for (uint32_t i = MPU_REGIONS; i;) {
+        MPU_RNR = --i;
+        MPU_RASR = 0;
     }
 }
 
@@ -126,11 +139,7 @@ static void
 guard_memory(void)
 {
     for (uint32_t i = 0; i < sizeof regions / sizeof *regions; i++) {
-        uint32_t base = regions[i].base;
-        if (regions[i].attributes & CACHEABLE) {
-            base = info_block.loader.start;
-        }
-        MPU_RBAR = base | 1u << 4 | i;
+        MPU_RBAR = regions[i].base | RBAR_VALID | i;
         MPU_RASR = regions[i].attributes;
     }
     MPU_CTRL = MPU_ON;
@@ -142,7 +151,7 @@ machine_open(void)
 {
     machine_feed_watchdog();
     stop_interrupts();
-    MPU_CTRL = 0;
+    open_memory();
     stop_caches();
     FLASH_ACR = FLASH_ACR_RESET; // before the clock changes
     run_from_hsi();
@@ -208,8 +217,7 @@ close_everything(void)
     machine_feed_watchdog();
     indicator_close();
     flash_close();
-    MPU_CTRL = 0;
-    barrier();
+    open_memory();
     stop_caches();
     stop_interrupts();
     SCB_CFSR = 0xffffffffu; // reading a torn word leaves its flags
@@ -299,6 +307,17 @@ machine_park(void)
                 (uint32_t)(uintptr_t)sleep_for_ever);
 }
 
+// Takes a moment; sleeps if none comes.
+void
+machine_reset(void)
+{
+    SCB_AIRCR = AIRCR_RESET;
+    for (uint32_t i = 0; i < READY_POLLS; i++) {
+        barrier();
+    }
+    machine_park();
+}
+
 void
 machine_panic(void)
 {
@@ -312,7 +331,5 @@ machine_panic(void)
     fault_run[0] = run;
     fault_run[1] = ~run;
     barrier();
-    SCB_AIRCR = AIRCR_RESET;
-    barrier();
-    machine_park();
+    machine_reset();
 }

@@ -9,7 +9,9 @@
 
 #define SLOTS (info_block.marks.size / RECORD_SIZE)
 #define BLANK 0xffffffffu
-#define DOUBTFUL_SLOTS 4u // so many in a row are blank, or it is not the end
+// So many in a row are blank, or it is not the end: a torn word may read blank,
+// and attempts that fail in one start leave up to eight slots as they were.
+#define DOUBTFUL_SLOTS 12u
 #define APPEND_ATTEMPTS 3u
 #define ERASE_ATTEMPTS 3u
 #define CARRY_COPIES 2u // in one go: some slots are left for a better day
@@ -82,7 +84,6 @@ find_first_blank(void)
             blank = middle;
         }
     }
-    // a torn word may read blank: believe in several blank slots only
     for (uint32_t at = blank + 1; at < SLOTS && at < blank + DOUBTFUL_SLOTS;
          at++) {
         if (looks_used(slot_address(at))) {
@@ -124,6 +125,24 @@ find_newest(struct marks *marks)
         }
     }
     return -1;
+}
+
+// Only reads. YES if emptying the sector was interrupted.
+static uint32_t
+look(struct marks *marks)
+{
+    struct mark_record carried;
+    marks->fresh = NO;
+    marks->next_slot = find_first_blank();
+    if (find_newest(marks)) {
+        memset(&marks->newest, 0, sizeof marks->newest);
+        marks->newest.state = STATE_NONE;
+    }
+    if (find_carried(&carried) || carried.sequence < marks->newest.sequence) {
+        return NO;
+    }
+    memcpy(&marks->newest, &carried, sizeof carried);
+    return YES;
 }
 
 // Copies outside the sector that is about to be erased: two, because a slot
@@ -170,24 +189,6 @@ start_anew(struct marks *marks)
     return -1;
 }
 
-// Only reads. YES if emptying the sector was interrupted.
-static uint32_t
-look(struct marks *marks)
-{
-    struct mark_record carried;
-    marks->fresh = NO;
-    marks->next_slot = find_first_blank();
-    if (find_newest(marks)) {
-        memset(&marks->newest, 0, sizeof marks->newest);
-        marks->newest.state = STATE_NONE;
-    }
-    if (find_carried(&carried) || carried.sequence < marks->newest.sequence) {
-        return NO;
-    }
-    memcpy(&marks->newest, &carried, sizeof carried);
-    return YES;
-}
-
 void
 marks_open(struct marks *marks)
 {
@@ -220,6 +221,7 @@ marks_differ(const struct marks *marks)
 int
 marks_append(struct marks *marks, struct mark_record *record)
 {
+    int missing = -1;
     record->sequence = marks->newest.sequence + 1;
     record->crc = record_crc(record);
     for (uint32_t attempt = 0; attempt < APPEND_ATTEMPTS; attempt++) {
@@ -227,17 +229,24 @@ marks_append(struct marks *marks, struct mark_record *record)
             marks->next_slot++;
         }
         if (marks->next_slot >= SLOTS) {
-            return -1;
+            break;
         }
         const uint32_t address = slot_address(marks->next_slot++);
         // cut here: the slot is torn and skipped, the record before it counts
-        if (flash_program(address, record, sizeof *record) == FLASH_OK) {
+        const enum flash_result result =
+            flash_program(address, record, sizeof *record);
+        // whatever was reported: what reads as a record counts as one
+        struct mark_record written;
+        if (read_record(&written, address) == 0) {
             memcpy(&marks->newest, record, sizeof *record);
             marks->fresh = YES;
-            return 0;
+            missing = 0;
+        }
+        if (result == FLASH_OK) {
+            break;
         }
     }
-    return -1;
+    return missing;
 }
 
 int
@@ -280,7 +289,10 @@ marks_refuse(struct marks *marks, enum reason reason,
     const uint32_t run = marks->newest.type == RECORD_REFUSED
                              ? marks->newest.refused_run
                              : 0;
-    if (run >= REFUSALS_KEPT) {
+    // A note repeats state and floor for good, and the header goes after it:
+    // they are read once more.
+    const uint32_t changed = marks_differ(marks);
+    if (run >= REFUSALS_KEPT && !changed) {
         return;
     }
     struct mark_record record;
@@ -290,8 +302,7 @@ marks_refuse(struct marks *marks, enum reason reason,
     record.refused_run = run + 1;
     record.refused_version = header->version;
     memcpy(record.refused_key_id, header->signing_key_id, KEY_ID_SIZE);
-    // The note repeats state and floor for good: they are read once more.
-    if (marks_differ(marks) ||
+    if (changed ||
         mem_differs(&record.floor_counter, &marks->newest.floor_counter,
                     offsetof(struct mark_record, reason) -
                         offsetof(struct mark_record, floor_counter))) {

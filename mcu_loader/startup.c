@@ -17,6 +17,7 @@ extern uint32_t bss_start[], bss_end[];
 NORETURN void Reset_Handler(void);
 NORETURN void start(void);
 NORETURN void loader_main(void);
+void go_on(void);
 void fault(void);
 
 #define SYSTEM_VECTORS 16
@@ -41,8 +42,14 @@ void (*const vectors[SYSTEM_VECTORS])(void) = {
     fault, // SysTick
 };
 
-// Interrupts off and our vectors in place before anything else; the stack
-// pointer is set too, because the caller may have kept its own.
+__attribute__((naked, used)) void
+go_on(void)
+{
+    __asm__ volatile(GO_ON_IN_THREAD_MODE);
+}
+
+// Interrupts off and our vectors in place before anything else. The caller may
+// have kept its own stack, and may have come here out of a handler.
 __attribute__((naked, used)) void
 Reset_Handler(void)
 {
@@ -54,11 +61,8 @@ Reset_Handler(void)
                      "msr control, r0\n\t"
                      "msr basepri, r0\n\t"
                      "msr faultmask, r0\n\t"
-                     "ldr r0, =stack_top\n\t"
-                     "msr msp, r0\n\t"
-                     "isb\n\t"
-                     "bl start\n\t"
-                     "b .\n\t"
+                     "ldr r1, =start\n\t"
+                     "b go_on\n\t"
                      ".ltorg");
 }
 
@@ -66,10 +70,8 @@ Reset_Handler(void)
 __attribute__((naked, used)) void
 fault(void)
 {
-    __asm__ volatile("ldr r0, =stack_top\n\t"
-                     "msr msp, r0\n\t"
-                     "bl machine_panic\n\t"
-                     "b .\n\t"
+    __asm__ volatile("ldr r1, =machine_panic\n\t"
+                     "b go_on\n\t"
                      ".ltorg");
 }
 

@@ -218,11 +218,14 @@ def gcc(compiler: str) -> Toolchain:
             *cpu,
             # or gcc turns the loops of our memset into calls of memset
             "-fno-tree-loop-distribute-patterns",
-            # these make code larger, also with -Os
+            # each makes code smaller, also with -Os
             "-fno-schedule-insns2",
             "-fno-move-loop-invariants",
             "-fno-tree-coalesce-vars",
             "-fno-tree-scev-cprop",
+            "-fno-tree-tail-merge",
+            "-fno-ssa-phiopt",
+            "-fira-region=all",
         ),
         (*cpu, "-mfloat-abi=soft", "-nostdlib", "-nostartfiles"),
         ("-lgcc",),

@@ -17,7 +17,7 @@ from packager import crypto, factory
 from packager.chip import FLASH_WORD
 from packager.door import indicator_word
 from packager.errors import FormatError, KeyFileError, PackagerError, RefusedError
-from packager.format import INFO_FLAG_DEV, INFO_OFFSET, RECORD_SIZE, BootCheck
+from packager.format import CARRY_SIZE, INFO_FLAG_DEV, INFO_OFFSET, RECORD_SIZE, BootCheck
 from packager.hex_file import read_hex
 from packager.keys import keygen, load_recipients, load_verify_keys
 from packager.layout import Layout
@@ -91,7 +91,9 @@ def test_it_is_loader_app_and_records_in_whole_flash_words(
 ) -> None:
     pieces = made(tmp_path, app, good)
 
-    assert list(pieces) == [0x0800_0000, 0x0810_0000, 0x081E_0000]
+    before_carry = 0x081E_0000 - CARRY_SIZE - FLASH_WORD
+    assert list(pieces) == [0x0800_0000, 0x0810_0000, before_carry, 0x081E_0000]
+    assert pieces[before_carry] == b"\xff" * FLASH_WORD
     assert all(len(data) % FLASH_WORD == 0 for data in pieces.values())
     assert pieces[0x0800_0000][:7] == b"vectors"
     assert pieces[0x0800_0000][7:INFO_OFFSET] == b"\xff" * (INFO_OFFSET - 7)

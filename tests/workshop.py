@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from packager import toolchain
 from packager.errors import FormatError
@@ -131,6 +132,13 @@ class Workshop:
     def is_header_blank(self, board: Board) -> bool:
         """Tell whether staging begins with erased words."""
         return board.read(self.layout.staging.start, HEADER_SIZE) == b"\xff" * HEADER_SIZE
+
+    def address_of(self, name: str) -> int:
+        """Return where a function or constant of the loader lies."""
+        with self.loader.elf.open("rb") as stream:
+            table = ELFFile(stream).get_section_by_name(".symtab")
+            (symbol,) = table.get_symbol_by_name(name)
+            return int(symbol["st_value"])
 
     def records(self, board: Board) -> list[MarkRecord]:
         """Return every valid mark record, oldest first."""

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from packager import crypto
+from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.door import door_fields, indicator_word
 from packager.errors import FormatError, RefusedError
 from packager.files import SECRET_MODE, write_atomic
-from packager.format import DIGEST_SIZE, pad_to_flash_word
+from packager.format import CARRY_SIZE, DIGEST_SIZE, pad_to_flash_word
 from packager.hex_file import read_hex, write_hex
 from packager.image import load_image
 from packager.keys import (
@@ -64,7 +65,9 @@ def build_factory(
 ) -> dict[int, bytes]:
     """Return loader, application and records by address, each in whole flash words.
 
-    The record is there twice, so that no single bad word takes its floor back.
+    The record is there twice, so that no single bad word takes its floor back. A blank word makes
+    a programmer erase the app area's last sector too: its carry area may hold a newer record of a
+    device that is made anew.
 
     Raises:
         RefusedError: a development loader, or one built for another layout.
@@ -75,8 +78,16 @@ def build_factory(
     return {
         layout.loader.start: pad_to_flash_word(loader.data),
         layout.app.start: pad_to_flash_word(image),
+        **blank_word(image, layout),
         layout.marks.start: build_record(record) + build_record(again),
     }
+
+
+def blank_word(image: bytes, layout: Layout) -> dict[int, bytes]:
+    """Return a blank word before the carry area, unless the image reaches into its sector."""
+    address = layout.app.end - CARRY_SIZE - FLASH_WORD
+    reached = len(image) > layout.app.size - SECTOR_SIZE
+    return {} if reached else {address: b"\xff" * FLASH_WORD}
 
 
 def factory_record(image: bytes, version: int, counter: int) -> MarkRecord:

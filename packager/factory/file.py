@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packager import crypto
 from packager.errors import FormatError
-from packager.factory import check_loader
+from packager.factory import blank_word, check_loader
 from packager.files import read_file
 from packager.format import RECORD_SIZE
 from packager.hex_file import read_hex
@@ -66,7 +66,10 @@ def _by_area(pieces: dict[int, bytes], layout: Layout, where: str) -> dict[str, 
     """Return what each area begins with; nothing may lie anywhere else."""
     starts = {layout.areas[name].start: name for name in AREAS}
     content: dict[str, bytes] = {}
+    blank = blank_word(b"", layout)
     for address, data in pieces.items():
+        if blank.get(address) == data:
+            continue
         name = starts.get(address)
         if name is None or len(data) > layout.areas[name].size:
             found = f"{len(data)} bytes at 0x{address:08X}"

@@ -311,8 +311,13 @@ class Core:
             self._interrupt = Exc.SYSTICK
 
     def idle(self) -> None:
-        """Nothing happens until the next event: go there."""
-        dog, tick = self.peripherals.watchdog.deadline, self.system.next_tick
+        """Nothing happens until the next event: go there.
+
+        In a handler SysTick does not end a sleep: only what could interrupt it would (Armv7-M
+        B1.5.19, PRIMASK apart), and priorities are all the same here.
+        """
+        dog = self.peripherals.watchdog.deadline
+        tick = float("inf") if self.exceptions.active else self.system.next_tick
         self._sleeps += 1
         self.is_fed = bool(self.watch and self.watch.fed)
         if tick < min(dog, self.deadline) and (self.handover or self._sleeps < 2000):

@@ -140,6 +140,7 @@ class FlashPort:
         """Return the hook for loads from a bank; it may run for every one, so it does little."""
         core, cells, registers = self._core, self._flash.flash.banks[bank], self._flash.banks[bank]
         states, base, flash = cells.states, cells.span.start, self._flash.flash
+        last = len(states) - 1  # of a power of two
 
         def on_read(
             uc: Any, access: int, address: int, size: int, value: int, data: object
@@ -150,6 +151,7 @@ class FlashPort:
                 self.take_back()
             if (
                 states[(address - base) >> 5] >= HEALTHY_BELOW
+                or states[(address + size - base) >> 5 & last] >= HEALTHY_BELOW
                 or address & size - 1
                 or registers.queue
                 or flash.intrusion
@@ -173,6 +175,20 @@ class FlashPort:
             core.look_at_the_clock()
         if self._flash.flash.intrusion or self._is_sick(address):
             self._read_sick_word(address)
+        self._speculate(address + size)
+
+    def _speculate(self, address: int) -> None:
+        """A loader's load from Normal memory may also read what stands behind.
+
+        The data are dropped with any bus error; the flags of the flash stay. Cortex-M7 TRM 5.2.
+        """
+        core = self._core
+        if address % FLASH_WORD or core.handover is not None or not self._is_sick(address):
+            return
+        region = core.system.region_of(address)
+        is_asked_only = region is not None and region.is_device
+        if not is_asked_only and not self._flash.flash.intrusion:
+            self._flash.sense(address)
 
     def _is_sick(self, address: int) -> bool:
         known = self._chip.bank_of(address) is not None

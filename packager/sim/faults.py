@@ -10,21 +10,28 @@ class PlantedFaults:
     """Worn-out places of the flash; addresses are of flash words or sector starts.
 
     ``program_errors`` and ``erase_errors`` say how many more operations there fail with OPERR and
-    change nothing. ``never_verifies`` holds sectors where every programmed word comes out with one
-    bit wrong, without any error flag.
+    change nothing; so do those with the numbers in ``burst``, the next one being 1, wherever.
+    ``never_verifies`` holds sectors where every programmed word comes out with one bit wrong,
+    without any error flag.
     """
 
     program_errors: dict[int, int] = field(default_factory=dict)
     erase_errors: dict[int, int] = field(default_factory=dict)
     never_verifies: set[int] = field(default_factory=set)
+    burst: range = range(0)
+    _seen: int = 0
 
     def program_fails(self, address: int) -> bool:
         """Tell whether this program operation fails, and use the fault up by one."""
-        return _take(self.program_errors, address)
+        return self._is_in_burst() or _take(self.program_errors, address)
 
     def erase_fails(self, address: int) -> bool:
         """Tell whether this erase operation fails, and use the fault up by one."""
-        return _take(self.erase_errors, address)
+        return self._is_in_burst() or _take(self.erase_errors, address)
+
+    def _is_in_burst(self) -> bool:
+        self._seen += 1
+        return self._seen in self.burst
 
 
 def _take(faults: dict[int, int], address: int) -> bool:

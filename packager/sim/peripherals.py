@@ -163,6 +163,7 @@ class Peripherals:
         self._registers[RCC_CR] = 0xC025 | 3 << 12
         self._registers[RCC_AHB1ENR] = 1 << _USB2OTGFS
         self._registers[RCC_APB1HENR] = 1 << 1
+        self._registers[otg_bringup.RCC_D2CCIP2R] = 3 << 20  # USBSEL: HSI48
         self._registers[CRS_CR] = 0x2060
         self._registers[PWR_CR3] = 0x0500_0006
         self.power_register_locked = locks_power_register

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from packager.errors import PackagerError
 
+_UNSETTLED_READS = 4
+"""A pin that was analog until just now reads low so many times: its input has to wake up."""
 _NAME = re.compile(r"P([A-K])(1[0-5]|[0-9])")
 
 
@@ -25,6 +27,8 @@ class Pins:
     def __init__(self) -> None:
         self._levels: dict[tuple[int, int], bool] = {}
         self._driven: dict[tuple[int, int], bool] = {}
+        self._analog: dict[int, int] = {}
+        self._unsettled: dict[int, tuple[int, int]] = {}
         self.changes: list[PinChange] = []
         """What the chip did to its outputs, in order, since the board was made."""
 
@@ -49,10 +53,17 @@ class Pins:
             if mode == 1:
                 high = bool(output >> number & 1)
             word |= int(high and mode != 3) << number
-        return word
+        waking, left = self._unsettled.get(port, (0, 0))
+        self._unsettled[port] = (waking, left - 1) if left else (0, 0)
+        return word & ~waking if left else word
 
     def note_outputs(self, now: float, port: int, modes: int, output: int) -> None:
         """Take note of MODER and ODR of a port (0 is A)."""
+        analog = sum(1 << number for number in range(16) if modes >> 2 * number & 3 == 3)
+        waking = self._analog.get(port, 0) & ~analog
+        self._analog[port] = analog
+        if waking:
+            self._unsettled[port] = (waking, _UNSETTLED_READS)
         for number in range(16):
             is_output = modes >> 2 * number & 3 == 1
             level = bool(output >> number & 1) if is_output else None

@@ -25,7 +25,11 @@ _CACHE_SIZES = {0: 0xF00F_E019, 1: 0xF01F_E009}
 
 
 _PENDSVSET = 1 << 28
-_SWITCHES = (SYST_CSR, ICSR, SCR, SHCSR, CFSR, HFSR, MPU_CTRL)
+_SWITCHES = (SYST_CSR, ICSR, SCR, SHCSR, CFSR, HFSR, MPU_CTRL, MPU_RNR)
+_MPU_REGIONS = 16
+_CLOSED_EVERYWHERE = 1 << 28 | 31 << 1 | 1
+"""RASR is unknown after a reset (Armv7-M B3.5.9). This rules all addresses, as soon as anybody
+switches the MPU on who did not write it before."""
 
 
 class Cfsr(IntFlag):
@@ -54,6 +58,11 @@ class MpuRegion:
         """RASR.XN."""
         return bool(self.attributes >> 28 & 1)
 
+    @property
+    def is_device(self) -> bool:
+        """RASR.TEX, C and B say Device or Strongly-ordered: nothing is read but what is asked."""
+        return not self.attributes >> 17 & 0b11101
+
     def contains(self, address: int) -> bool:
         """Tell whether the region, less its disabled subregions, holds ``address``."""
         if not self.base <= address < self.base + self.size:
@@ -75,16 +84,22 @@ class SystemControl:
         self.vtor = vtor
         self.ccr = _CCR_AFTER_RESET
         self.registers: dict[int, int] = {}
-        self.regions: dict[int, tuple[int, int]] = {}
+        self.regions = dict.fromkeys(range(_MPU_REGIONS), (0, _CLOSED_EVERYWHERE))
         self.reset_requested = False
         self.systick_pending = False
         self._systick_epoch = self.clock.now
 
     def changed(self) -> dict[int, int]:
-        """Return what is not as after a reset, by address: switches, pending bits, fault flags."""
+        """Return what is not as after a reset, by address: switches, pending bits, fault flags.
+
+        No region of the MPU may be left enabled by who wrote it: at RASR, a bit for each that is.
+        """
         found = {offset: self._read_word(offset) for offset in _SWITCHES}
         found |= {at: self.registers[at] for at in self.registers if ISER <= at < ICPR}
         found[CCR] = self.ccr ^ _CCR_AFTER_RESET
+        for number, (_, attributes) in self.regions.items():
+            if attributes & 1 and attributes != _CLOSED_EVERYWHERE:
+                found[MPU_RASR] = found.get(MPU_RASR, 0) | 1 << number
         return {0xE000_0000 + offset: value for offset, value in found.items() if value}
 
     # -- SysTick ----------------------------------------------------------------------------------

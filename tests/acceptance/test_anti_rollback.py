@@ -21,6 +21,7 @@ from acceptance.test_stories import (
     Scene,
     app_operations,
     prepared,
+    reconfigure,
     refused_for,
     seal,
     undisturbed,
@@ -32,6 +33,7 @@ from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.cli import run
 from packager.errors import RefusedError
 from packager.format import CARRY_SIZE, HEADER_SIZE, RECORD_SIZE
+from packager.layout import BootCheck
 from packager.reasons import EXPLANATIONS, Reason
 from packager.records import Action, AppState, MarkRecord, RecordType, build_record
 from packager.sim.board import Board, Outcome
@@ -383,8 +385,11 @@ def test_a_single_copy_in_emptied_marks_is_not_what_the_carried_one_is_erased_on
 def test_a_carry_area_that_fails_for_a_while_does_not_keep_updates_out_for_good(
     shop: workshop.Workshop,
 ) -> None:
-    """With the marks full to the last slot, it is the only way to empty them."""
-    board, old, new, update = prepared(shop, SMALL)
+    """With full marks, and an app up to the end that starts unchecked, it is the only way."""
+    old, new = shop.image(shop.layout.largest_image, seed=1), shop.image(SMALL, seed=2)
+    board, update = shop.board(old), seal(shop, new)
+    shop.stage(board, update)
+    reconfigure(shop, board, boot_check=BootCheck.OFF)
     fill_marks(shop, board, SLOTS)
     for _ in range(3):
         board.flash.faults = PlantedFaults(never_verifies={shop.layout.app.end - SECTOR_SIZE})

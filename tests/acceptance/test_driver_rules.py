@@ -12,9 +12,10 @@ import pytest
 import workshop
 from acceptance.tape import PVDO, Tape, in_ram, taped
 from acceptance.test_stories import SIZE, prepared, running_watchdog, seal
+from unicorn import arm_const
 
 from packager import rehearse, toolchain
-from packager.chip import BOOT_ADDRESS
+from packager.chip import BOOT_ADDRESS, SECTOR_SIZE
 from packager.dfu.usb import open_device
 from packager.format import HEADER_SIZE, RECORD_SIZE
 from packager.sim import flash_registers, peripherals, scs, system_memory
@@ -22,7 +23,7 @@ from packager.sim.board import Board, BootReport, Outcome
 from packager.sim.cells import Word
 from packager.sim.cpu import Core
 from packager.sim.flash_registers import LOCK, Sr
-from packager.sim.operations import FlashOp
+from packager.sim.operations import FlashOp, OpKind
 from packager.sim.rom_descriptors import ROM_VERSIONS
 
 SMALL = 1100
@@ -193,17 +194,17 @@ ENABLE, HFNMIENA = 1, 2
 def test_caches_and_mpu_are_as_designed_at_every_flash_operation(shop: workshop.Workshop) -> None:
     """The tables under "Memory" in ``mcu_loader/DESIGN.md``."""
     layout = shop.layout
-    not_cached = (1, 0, 0)
+    not_cached, device = (1, 0, 0), (0, 0, 1)
     rules = {
         0: (0, READ_ONLY, not_cached),
         layout.loader.start: (0, READ_ONLY, (0, 1, 0)),
-        layout.staging.start: (XN, READ_WRITE, not_cached),
-        layout.app.start: (XN, READ_WRITE, not_cached),
-        layout.marks.start: (XN, READ_WRITE, not_cached),
+        layout.staging.start: (XN, READ_WRITE, device),
+        layout.app.start: (XN, READ_WRITE, device),
+        layout.marks.start: (XN, READ_WRITE, device),
         system_memory.BASE: (XN, NONE, (0, 0, 0)),
         0x2000_0000: (XN, READ_WRITE, not_cached),
         0x2400_0000: (XN, READ_WRITE, not_cached),
-        flash_registers.BASE: (XN, READ_WRITE, (0, 0, 1)),
+        flash_registers.BASE: (XN, READ_WRITE, device),
     }
     tape = Tape()
 
@@ -229,6 +230,9 @@ SRAM_CLOCKS = peripherals.RCC + 0xDC
 """Left on for the application, which finds the result record in one of these memories."""
 
 
+USB_INTERRUPT = 16 + 101
+
+
 def everything_runs(core: Core) -> None:
     """Let a careless program have been here: as much as possible is on, pending or raised."""
     for base in (0xE100, 0xE200):
@@ -236,16 +240,20 @@ def everything_runs(core: Core) -> None:
             core.system.write(base + 4 * word, 4, 0xFFFF_FFFF)
     core.system.write(scs.ICSR, 4, 1 << 28)
     core.system.write(scs.SHCSR, 4, 7 << 16)
-    core.system.write(scs.CCR, 4, core.system.ccr | scs.ICACHE_ON | scs.DCACHE_ON)
+    traps = 1 << 4 | 1 << 3  # CCR.DIV_0_TRP and UNALIGN_TRP
+    core.system.write(scs.CCR, 4, core.system.ccr | scs.ICACHE_ON | scs.DCACHE_ON | traps)
     core.system.write(scs.SYST_RVR, 4, 0xFF_FFFF)
     core.system.write(scs.SYST_CSR, 4, 7)
     everywhere_executable = 3 << 24 | 31 << 1 | 1
-    core.system.write(scs.MPU_RBAR, 4, 1 << 4)
-    core.system.write(scs.MPU_RASR, 4, everywhere_executable)
+    for region in (0, 9):
+        core.system.write(scs.MPU_RBAR, 4, 1 << 4 | region)
+        core.system.write(scs.MPU_RASR, 4, everywhere_executable)
     core.system.write(scs.MPU_CTRL, 4, 5)
     registers = {
         peripherals.RCC_CR: 0x1501_5085,
         peripherals.RCC_CFGR: 3,
+        **{peripherals.RCC + at: 0x44 for at in (0x18, 0x1C, 0x20)},
+        **{peripherals.RCC + at: 0x1111_1111 for at in (0x4C, 0x50, 0x54, 0x58)},
         **{peripherals.RCC + at: 0x0FFF_FFFF for at in (0xD4, 0xD8, 0xDC, 0xE8, 0xEC, 0xF0)},
         0x4008_0000 + 0x008: 1,
         0x4000_8400: 0x2060,
@@ -255,6 +263,7 @@ def everything_runs(core: Core) -> None:
     }
     for address, value in registers.items():
         core.peripherals.write(address, 4, value)
+    core.uc.reg_write(arm_const.UC_ARM_REG_XPSR, 1 << 24 | USB_INTERRUPT)  # out of its handler
 
 
 def changed(registers: dict[int, int]) -> dict[str, str]:
@@ -277,6 +286,32 @@ def test_an_application_finds_the_chip_as_after_reset_whatever_ran_before(
     core = (entered.primask, entered.faultmask, entered.control, entered.ipsr)
     assert not any(core)
     assert not any((entered.mpu_on, entered.instruction_cache_on, entered.data_cache_on))
+
+
+def test_what_stands_behind_a_sector_does_not_spoil_it(shop: workshop.Workshop) -> None:
+    """The core may read ahead of a loop: there is a torn word, as a cut in an erase leaves it."""
+
+    def arrange(board: Board) -> None:
+        board.flash.plant(shop.layout.app.start + SECTOR_SIZE, Word.POISONED)
+
+    report = installs(shop, arrange=arrange)
+
+    assert [op.kind for op in report.operations if op.address == shop.layout.app.start] == [
+        OpKind.ERASE,
+        OpKind.PROGRAM,
+    ]
+
+
+def test_a_loader_that_sleeps_after_faults_feeds_the_watchdog(shop: workshop.Workshop) -> None:
+    """A handler of faults that slept could not be woken to do it."""
+    board = shop.board(shop.image(SIZE))
+    running_watchdog(board)
+    board.flash.plant(shop.address_of("rules"), Word.POISONED)
+
+    report = board.boot(limit_seconds=LIMIT / 2, strict=False)
+
+    assert report.outcome is Outcome.STAYS_PARKED
+    assert report.resets == ["reset"] * 3
 
 
 def test_an_application_finds_no_fault_flags_after_a_torn_word_was_read(

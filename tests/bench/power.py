@@ -98,7 +98,12 @@ def faults(story: Story, seed: int, with_cuts: bool, stage: Stage) -> Tally:
     """Plant faults, with a random cut on top or without."""
     rng = Random(f"faults {story.name} {seed}")
     ordeal = Ordeal(stage, story, HOST, seed)
-    every = [*planted.operation_faults(ordeal.watched), *planted.sick_words(ordeal.scene, rng)]
+    watched = ordeal.watched
+    every = [
+        *planted.operation_faults(watched),
+        *planted.bursts(watched),
+        *planted.sick_words(ordeal.scene, rng),
+    ]
     return ordeal.run(every if seed else every[::6], rng if with_cuts else None)
 
 

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import pytest
 import workshop
-from elftools.elf.elffile import ELFFile
 
 from packager import toolchain
 from packager.format import INFO_OFFSET, INFO_SIZE
-from packager.loader_build import BuiltLoader
 from packager.sim.board import Board, Outcome
 from packager.sim.cells import Word
 
 PROTECTED = "h743_protected"
 RESETS = ["reset"] * 3
-
-
-def address_of(loader: BuiltLoader, name: str) -> int:
-    with loader.elf.open("rb") as stream:
-        table = ELFFile(stream).get_section_by_name(".symtab")
-        (symbol,) = table.get_symbol_by_name(name)
-        return int(symbol["st_value"])
 
 
 def installed(shop: workshop.Workshop) -> Board:
@@ -36,7 +27,7 @@ def test_a_fault_before_anything_is_decided_resets_three_times_and_sleeps(
 ) -> None:
     shop = build(name, tool)
     board = installed(shop)
-    board.flash.plant(address_of(shop.loader, "rules"), Word.POISONED)
+    board.flash.plant(shop.address_of("rules"), Word.POISONED)
 
     report = board.boot(strict=False)
 

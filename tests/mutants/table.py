@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from acceptance import test_anti_rollback as rollback
 from acceptance import test_driver_rules as driver
+from acceptance import test_failing_marks as failing
 from acceptance import test_stories as stories
 from workshop import Workshop
 
@@ -126,6 +127,15 @@ _RUN = """\
                              : 0;
 """
 _COMPARED = "    return flash_compare(address, update_chunk.data, size);"
+_CLOSED = "    flash_close();\n    open_memory();\n"
+_OPENED = "    stop_interrupts();\n    open_memory();\n"
+_CAN_BE_READ_AHEAD = "XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(21)"
+_CHANGED = "    if (run >= REFUSALS_KEPT && !changed) {"
+_READS_AS_RECORD = "        if (read_record(&written, address) == 0) {"
+_MAY_GO = """\
+    return newest->state == STATE_INSTALLING ||
+           info_block.boot_check != BOOT_CHECK_OFF ||
+"""
 _NOTED = "    if (facts.staged == STAGED_REFUSED) {\n        marks_refuse("
 
 MUTANTS = (
@@ -138,6 +148,7 @@ MUTANTS = (
         "does not read back what it appends to the marks",
         stories.test_marks_that_take_no_record_right_never_cost_the_app,
         ("flash_h743.c", _READ_BACK, "    return FLASH_OK;\n}"),
+        ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("== 0", "<= 0")),
     ),
     mutant(
         "does not read back the app area at all",
@@ -254,8 +265,8 @@ MUTANTS = (
         rollback.test_brown_outs_in_the_same_erase_never_use_up_the_room_for_the_update,
         (
             "install.c",
-            "    if (!marks_have_room(job->marks) &&\n",
-            "    if (reason == REASON_NONE && !marks_have_room(job->marks) &&\n",
+            "    if (!marks_have_room(marks) && last_sector",
+            "    if (reason == REASON_NONE && !marks_have_room(marks) && last_sector",
         ),
     ),
     mutant(
@@ -323,7 +334,7 @@ MUTANTS = (
     mutant(
         "notes refusals for ever",
         stories.test_a_bad_update_that_is_dropped_for_ever_does_not_fill_the_marks,
-        ("mark.c", "    if (run >= REFUSALS_KEPT) {", "    if (run >= 1000000u) {"),
+        ("mark.c", "    if (run >= REFUSALS_KEPT &&", "    if (run >= 1000000u &&"),
     ),
     mutant(
         "gives a failing flash operation one chance",
@@ -534,14 +545,14 @@ MUTANTS = (
     mutant(
         "leaves the MPU on for the app",
         stories.test_an_app_finds_the_core_as_after_reset,
-        ("machine_h743.c", "    MPU_CTRL = 0;\n    barrier();\n", "    barrier();\n"),
+        ("machine_h743.c", _CLOSED, _CLOSED.replace("    open_memory();\n", "")),
         # or the app could not even run
         ("machine_h743.c", "{ 0x08000000, XN | READ_WRITE", "{ 0x08000000, READ_WRITE"),
     ),
     mutant(
         "leaves the instruction cache on for the app",
         stories.test_an_app_finds_the_core_as_after_reset,
-        ("machine_h743.c", "SCB_CCR &= ~(CCR_DC | CCR_IC);", "SCB_CCR &= ~CCR_DC;"),
+        ("machine_h743.c", "SCB_CCR = CCR_RESET;", "SCB_CCR &= CCR_RESET | CCR_IC;"),
     ),
     mutant(
         "leaves its keys in RAM",
@@ -632,6 +643,31 @@ MUTANTS = (
         ("machine_h743.c", "{ 0x08000000, XN | READ_WRITE", "{ 0x08000000, READ_WRITE"),
     ),
     mutant(
+        "leaves its regions to whoever switches the MPU on",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", _CLOSED, _CLOSED.replace("open_memory()", "MPU_CTRL = 0")),
+    ),
+    mutant(
+        "lives with the regions of whoever ran before",
+        driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
+        ("machine_h743.c", _OPENED, _OPENED.replace("open_memory()", "MPU_CTRL = 0")),
+    ),
+    mutant(
+        "lets the core read ahead in flash",
+        driver.test_what_stands_behind_a_sector_does_not_spoil_it,
+        ("machine_h743.c", "XN | READ_WRITE | DEVICE | POWER_OF_TWO(21)", _CAN_BE_READ_AHEAD),
+    ),
+    mutant(
+        "sleeps in the handler of a fault",
+        driver.test_a_loader_that_sleeps_after_faults_feeds_the_watchdog,
+        ("h743.h", '"cbz r2, 1f', '"b 1f'),
+    ),
+    mutant(
+        "leaves kernel clocks as they were",
+        driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
+        ("machine_h743.c", "0x4c, 0x50,", "0xf0, 0xf0,"),
+    ),
+    mutant(
         "has no MPU while it reads flash with faults masked",
         driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
         ("h743.h", "#define MPU_ON 3u", "#define MPU_ON 1u"),
@@ -644,12 +680,12 @@ MUTANTS = (
     mutant(
         "switches the data cache on",
         driver.test_caches_and_mpu_are_as_designed_at_every_flash_operation,
-        ("machine_h743.c", "    SCB_CCR |= CCR_IC;", "    SCB_CCR |= CCR_IC | CCR_DC;"),
+        ("machine_h743.c", "    SCB_CCR |= CCR_IC;", "    SCB_CCR |= CCR_IC | 1u << 16;"),
     ),
     mutant(
         "leaves USB running",
         driver.test_an_application_finds_the_chip_as_after_reset_whatever_ran_before,
-        ("machine_h743.c", "{ 0x80, 0x0a008023 }", "{ 0x80, 0x00008023 }"),
+        ("machine_h743.c", "    0x0a008023, // AHB1", "    0x00008023, // AHB1"),
     ),
     mutant(
         "leaves clocks running",
@@ -719,7 +755,7 @@ MUTANTS = (
     mutant(
         "notes one refusal too many in a row",
         rollback.test_the_65th_refusal_in_a_row_changes_no_mark_and_status_shows_the_64th,
-        ("mark.c", "    if (run >= REFUSALS_KEPT) {", "    if (run > REFUSALS_KEPT) {"),
+        ("mark.c", "    if (run >= REFUSALS_KEPT &&", "    if (run > REFUSALS_KEPT &&"),
     ),
     mutant(
         "counts refusals across an install",
@@ -751,6 +787,37 @@ MUTANTS = (
         rollback.test_poison_in_the_app_keeps_it_from_starting_and_its_update_repairs_it,
         ("install.c", _COMPARED, f"{_COMPARED[:-1]} == FLASH_FAILED ? FLASH_FAILED : FLASH_OK;"),
         ("install.c", "        job.trusted = 0; //", "        //"),
+    ),
+    mutant(
+        "takes a few blank slots for the end of the marks",
+        failing.test_slots_left_blank_by_programs_that_failed_hide_no_record_behind_them,
+        ("mark.c", "#define DOUBTFUL_SLOTS 12u", "#define DOUBTFUL_SLOTS 4u"),
+    ),
+    mutant(
+        "clears an update that a record says is being installed",
+        failing.test_an_update_is_not_cleared_once_a_record_says_that_its_install_began,
+        ("mark.c", _CHANGED, _CHANGED.replace(" && !changed", "")),
+        ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("if (", "if (result == 0 && ")),
+    ),
+    mutant(
+        "counts no record that reads with a repaired bit",
+        failing.test_marks_that_read_with_a_repaired_bit_count,
+        ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("if (", "if (result == 0 && ")),
+    ),
+    mutant(
+        "needs a free slot to make room",
+        failing.test_an_update_installs_though_marks_and_carry_area_are_used_up_to_the_last_slot,
+        ("install.c", _MAY_GO, "    return newest->state == STATE_INSTALLING ||\n"),
+        (
+            "install.c",
+            "newest->image_size <= last_sector()",
+            "newest->image_size < 0 * last_sector()",
+        ),
+    ),
+    mutant(
+        "erases the end of an app that nobody checks",
+        failing.test_nobody_erases_the_end_of_an_app_unannounced_that_starts_unchecked,
+        ("install.c", "info_block.boot_check != BOOT_CHECK_OFF", "info_block.boot_check + 1"),
     ),
     mutant(
         "notes no refusal while it is installing",

@@ -13,6 +13,7 @@ import pytest
 import workshop
 from acceptance import test_anti_rollback as rollback
 from acceptance import test_driver_rules as driver
+from acceptance import test_failing_marks as failing
 from acceptance import test_stories as stories
 
 from mutants.table import MUTANTS, Mutant, SourceMovedOnError, Story, broken_copy, mutant
@@ -96,7 +97,7 @@ def test_every_story_about_a_good_loader_kills_a_mutant() -> None:
     """Whatever cannot fail would prove nothing."""
     told = {
         test
-        for module in (stories, driver, rollback)
+        for module in (stories, driver, rollback, failing)
         for name, test in vars(module).items()
         if name.startswith("test_") and list(signature(test).parameters) == ["shop"]
     }

@@ -30,15 +30,22 @@ TIMES = (1, 2, 3, 4, 9, FOR_EVER)
 PASSES = 6
 """Three attempts at a sector, and the whole image twice."""
 READS = (0, 1, 2, 3, 5, 8, 13, 21)
+BURSTS = range(2, 13)
+"""Operations in a row that fail: more than any that are left blank in marks."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with the flash; ``is_brief`` faults must not keep the update out."""
+    """Something wrong with the flash.
+
+    Faults that are ``is_brief`` must not keep the update out. One that ``passes`` with the boot
+    leaves nothing bad behind: what ran then runs again, and nothing was forgotten.
+    """
 
     name: str
     plant: Callable[[Flash], None]
     is_brief: bool = False
+    passes: bool = False
 
 
 def operation_faults(watched: Watched) -> list[Fault]:
@@ -67,6 +74,22 @@ def operation_faults(watched: Watched) -> list[Fault]:
             )
         )
     return made
+
+
+def bursts(watched: Watched) -> Iterator[Fault]:
+    """Yield every run of operations that fail in the coming boot, of every length."""
+    before = watched.moment()
+    operations = len(watched.boot().operations)
+    watched.back_to(before)
+    for length in BURSTS:
+        for first in range(1, operations + 1):
+            burst = range(first, first + length)
+
+            def plant(flash: Flash, burst: range = burst) -> None:
+                flash.faults.burst = burst
+
+            name = f"operations {first} to {burst[-1]} fail"
+            yield Fault(name, plant, passes=True)
 
 
 def sick_words(scene: Scene, rng: Random) -> Iterator[Fault]:
@@ -160,7 +183,11 @@ class Ordeal:
         )
         if fault.is_brief and cut is None:
             watched.runs(report, self.scene.good)
-        if report.outcome is not Outcome.APP_RUNS:
+        if fault.passes and report.outcome is Outcome.APP_RUNS:
+            flash.faults = PlantedFaults()
+            runs = watched.boot().outcome is Outcome.APP_RUNS
+            self._demand(runs, Harm.BRICKED, "what was started does not start again")
+        elif report.outcome is not Outcome.APP_RUNS:
             self._says_why(fault)
         again = watched.boot()
         if again.outcome is Outcome.APP_RUNS:
@@ -175,7 +202,7 @@ class Ordeal:
         if header is Word.POISONED:
             return  # nothing is staged, as far as anyone can tell
         marks_can_be_written = "marks" not in fault.name and "record" not in fault.name
-        if note.state != AppState.INSTALLING or not marks_can_be_written:
+        if note.state != AppState.INSTALLING or not marks_can_be_written or fault.passes:
             return
         if fault.name.startswith(("program", "sector")) and self._is_in_marks(fault):
             return

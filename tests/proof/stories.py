@@ -165,6 +165,7 @@ STORIES = (
     Story("marks nearly full, carry nearly used up", ONE, _marks(SLOTS - SPARE + 1, 6)),
     Story("marks nearly full, carry used up", ONE, _marks(SLOTS - SPARE + 1, 8)),
     Story("marks nearly full in two sectors, carry used up", TWO, _marks(SLOTS - SPARE + 1, 8)),
+    Story("marks full, carry used up", ONE, _marks(SLOTS, 8)),
 )
 BY_NAME = {story.name: story for story in STORIES}
 

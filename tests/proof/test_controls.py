@@ -16,6 +16,7 @@ from packager.resources import loader_sources
 from packager.sim.cells import WORDS_PER_SECTOR, Cells, Word
 from packager.sim.operations import Cut, Flavour
 from proof import chains
+from proof.planted import Ordeal, bursts
 from proof.product import HOST, ONE
 from proof.stories import BY_NAME, Stage
 from proof.sweeps import Sweep
@@ -36,6 +37,11 @@ NO_CARRY = (
     "mark.c",
     "return write_carry(&marks->newest) ? -1 : start_anew(marks);",
     "return start_anew(marks);",
+)
+BLANK_IS_THE_END = (
+    "mark.c",
+    "#define DOUBTFUL_SLOTS 12u",
+    "#define DOUBTFUL_SLOTS 4u",
 )
 SMALL = BY_NAME["install 1 KiB"]
 LUCK = range(150)
@@ -74,13 +80,19 @@ def a_record_that_fades_and_a_cut(stage: Stage) -> Tally:
     return Sweep(stage, SMALL, HOST, 0).run_fading_twice([4])
 
 
+def operations_that_fail_in_a_row(stage: Stage) -> Tally:
+    ordeal = Ordeal(stage, SMALL)
+    return ordeal.run(list(bursts(ordeal.watched)))
+
+
 @pytest.mark.parametrize(
     ("edit", "sweep", "harm"),
     [
         (NO_CARRY, marks_are_carried_nowhere, Harm.ACCEPTED),
         (BELIEVE_ONE_RECORD, a_record_that_fades_and_a_cut, Harm.ACCEPTED),
+        (BLANK_IS_THE_END, operations_that_fail_in_a_row, Harm.BRICKED),
     ],
-    ids=["marks erased without a copy", "one record believed on its own"],
+    ids=["marks erased without a copy", "one record believed on its own", "four blank slots"],
 )
 def test_a_broken_loader_is_caught(
     tmp_path: Path,

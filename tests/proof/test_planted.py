@@ -13,7 +13,7 @@ from packager.reasons import Reason
 from packager.sim.board import Outcome
 from packager.sim.cells import Word
 from packager.sim.faults import PlantedFaults
-from proof.planted import FOR_EVER, Ordeal, operation_faults, sick_words
+from proof.planted import FOR_EVER, Ordeal, bursts, operation_faults, sick_words
 from proof.product import HOST, ONE, Release
 from proof.refused import Judge
 from proof.stories import BY_NAME, TINY, Stage
@@ -31,6 +31,14 @@ NAMES = (
 def test_operations_that_fail_once_or_for_ever_never_brick(stage: Stage, name: str) -> None:
     ordeal = Ordeal(stage, BY_NAME[name])
     tally = ordeal.run(operation_faults(ordeal.watched)[::3])
+
+    assert tally.is_clean, "\n".join(tally.failures[:10])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operations_that_fail_in_a_row_cost_nothing_that_was_noted(stage: Stage, name: str) -> None:
+    ordeal = Ordeal(stage, BY_NAME[name])
+    tally = ordeal.run(list(bursts(ordeal.watched))[::4])
 
     assert tally.is_clean, "\n".join(tally.failures[:10])
 

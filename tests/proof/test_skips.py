@@ -43,7 +43,7 @@ EMPTIED_ON_ONE_LOOK = (
 )
 FLOOR_FORGOTTEN = (
     "mark.c",
-    "    // a full sector costs the note, never the decision\n",
+    "    // a full sector costs the note, never the decision; of one that cannot be\n",
     "    record.floor_counter = 0;\n",
 )
 NEVER = 1_000_000

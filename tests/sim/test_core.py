@@ -240,6 +240,34 @@ def test_what_a_loader_leaves_behind_is_seen_when_the_application_is_entered(boa
     assert entered.changed == {0x5200_210C: 0x30}
 
 
+def test_a_region_of_the_mpu_that_is_left_enabled_is_seen_though_the_mpu_is_off(
+    board: Board,
+) -> None:
+    board.program(build(APP, at=APP_AT))
+    stores = "REG(0xE000ED9Cu) = 0x08000010u; REG(0xE000EDA0u) = 0x10000029u;"
+    entered = run(board, f"void main(void) {{ {stores} jump(BANK2); }}").handover
+    assert entered is not None
+    assert entered.changed == {0xE000_EDA0: 1}
+
+
+def test_the_mpu_rules_by_regions_that_nobody_wrote_since_the_reset(board: Board) -> None:
+    board.program(build(APP, at=APP_AT))
+    with pytest.raises(SimulationFault, match="execute-never"):
+        run(board, "void main(void) { REG(0xE000ED94u) = 5; jump(BANK2); }")
+
+
+def test_a_load_from_normal_memory_may_also_sense_the_word_behind(board: Board) -> None:
+    """Its data are dropped, the flag stays; Device memory reads what is asked for and no more."""
+    board.flash.plant(DATA_AT + 32, Word.POISONED)
+    load = f"(void)REG({DATA_AT + 28:#x}u); print_hex(FLASH_SR(1) >> 26 & 1);"
+    clear = "for (int i = 15; i >= 0; i--) { REG(0xE000ED98u) = i; REG(0xE000EDA0u) = 0; }"
+    device = "REG(0xE000ED9Cu) = BANK2; REG(0xE000EDA0u) = 0x03010027u;"
+    on = "REG(0xE000ED94u) = 5;"
+    assert run(board, f"void main(void) {{ {load} }}").uart == "00000001\n"
+    closed = f"void main(void) {{ {clear} {device} {on} {load} }}"
+    assert run(board, closed).uart == "00000000\n"
+
+
 def test_a_bank_that_is_changed_by_its_own_code_is_reported(board: Board) -> None:
     with pytest.raises(SimulationFault, match="bank that is being changed"):
         run(board, "void main(void) { unlock(0); erase(0, 7); }")
@@ -356,6 +384,34 @@ def test_speculation_into_system_memory_raises_flags_unless_the_mpu_closes_it(bo
 def test_a_core_that_sleeps_for_ever_is_parked(board: Board) -> None:
     report = run(board, 'void main(void) { for (;;) { __asm volatile("wfi"); } }')
     assert report.outcome is Outcome.STAYS_PARKED
+
+
+SLEEPS = """
+    static void sleeps(void) {
+        REG(0xE000E014u) = 0xFFFFFFu; REG(0xE000E018u) = 0; REG(0xE000E010u) = 7;
+        for (;;) {
+            IWDG_KR = 0xAAAAu;
+            __asm volatile("wfi");
+            REG(0xE000ED04u) = 1u << 25;
+        }
+    }
+    void hard_fault(void) { sleeps(); }
+    void main(void) { IWDG_KR = 0xCCCCu; __asm volatile("cpsid i"); REG(AT); sleeps(); }
+"""
+
+
+def test_a_tick_wakes_a_core_that_sleeps_but_not_in_a_handler_it_could_not_interrupt(
+    board: Board,
+) -> None:
+    board.program(build(SLEEPS.replace("AT", f"{DATA_AT:#x}u")))
+
+    fed = board.boot(limit_seconds=30)
+    board.flash.plant(DATA_AT, Word.POISONED)
+    starved = board.boot(limit_seconds=30)
+
+    assert (fed.outcome, fed.resets) == (Outcome.STAYS_PARKED, [])
+    assert starved.outcome is Outcome.RESET_LOOP
+    assert set(starved.resets) == {"watchdog"}
 
 
 def test_a_core_that_spins_for_ever_is_parked(board: Board) -> None:
