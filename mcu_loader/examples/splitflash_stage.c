@@ -132,9 +132,16 @@ differs(uint32_t address, const uint32_t *word)
     __asm__ volatile("cpsid f" ::: "memory");
     SCB_CCR = ccr | SCB_CCR_BFHFNMIGN;
     barrier();
-    for (uint32_t i = 0; i < FLASH_WORD / 4; i++) {
-        difference |= flash[i] ^ word[i];
-    }
+    // no loop: the core would read ahead of it, and a torn word behind this one
+    // raise the flags
+    difference |= flash[0] ^ word[0];
+    difference |= flash[1] ^ word[1];
+    difference |= flash[2] ^ word[2];
+    difference |= flash[3] ^ word[3];
+    difference |= flash[4] ^ word[4];
+    difference |= flash[5] ^ word[5];
+    difference |= flash[6] ^ word[6];
+    difference |= flash[7] ^ word[7];
     barrier();
     SCB_CCR = ccr;
     barrier();
