@@ -1,7 +1,7 @@
 // crc32.c
 //
 // A byte at a time from two tables of 16: the CRC is linear, so that of a byte
-// is the sum of those of its halves. 128 bytes, about 11 instructions per byte.
+// is the sum of those of its halves. 128 bytes, 10 instructions per byte.
 
 #include "crc32.h"
 

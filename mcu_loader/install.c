@@ -276,18 +276,17 @@ make_room_early(struct marks *marks)
     }
 }
 
-// The app area's last sector, and with it the carry area, can be erased at will
-// once the app area counts for nothing. Every slot may be used up by cuts, and
-// then there is none to say so in: it can be erased all the same if no app
-// reaches into it, or if the boot check would tell.
+// Cuts may use up every slot, and then there is none to say in that the app area
+// counts for nothing. Its last sector can go all the same if no app reaches into
+// it, or if the boot check would tell.
 static int
 last_sector_may_go(const struct mark_record *newest)
 {
-    return newest->state == STATE_INSTALLING ||
-           info_block.boot_check != BOOT_CHECK_OFF ||
+    return info_block.boot_check != BOOT_CHECK_OFF ||
            newest->image_size <= last_sector() * SECTOR_SIZE;
 }
 
+// With the app area's last sector, the carry area is erased.
 NODISCARD static enum reason
 make_room_late(const struct job *job)
 {
@@ -307,8 +306,11 @@ begin(struct job *job)
     if (marks_are_carried() != NO) {
         return REASON_MARKS_FULL; // the carry area must not be erased
     }
+    const int were_full = marks_are_full(marks);
     enum reason reason = announce(job);
-    if (!marks_have_room(marks) && last_sector_may_go(&marks->newest)) {
+    if (!marks_have_room(marks) &&
+        (marks->newest.state == STATE_INSTALLING ||
+         (were_full && last_sector_may_go(&marks->newest)))) {
         reason = make_room_late(job);
         if (reason == REASON_NONE) {
             reason = announce(job);

@@ -311,6 +311,7 @@ machine_park(void)
 void
 machine_reset(void)
 {
+    barrier();
     SCB_AIRCR = AIRCR_RESET;
     for (uint32_t i = 0; i < READY_POLLS; i++) {
         barrier();
@@ -330,6 +331,5 @@ machine_panic(void)
     }
     fault_run[0] = run;
     fault_run[1] = ~run;
-    barrier();
     machine_reset();
 }

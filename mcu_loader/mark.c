@@ -261,6 +261,12 @@ marks_append_twice(struct marks *marks, struct mark_record *record)
 }
 
 int
+marks_are_full(const struct marks *marks)
+{
+    return marks->next_slot >= SLOTS;
+}
+
+int
 marks_have_room(const struct marks *marks)
 {
     return SLOTS - marks->next_slot >= MARKS_SPARE;

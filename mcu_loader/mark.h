@@ -32,6 +32,9 @@ NODISCARD int marks_append(struct marks *marks, struct mark_record *record);
 NODISCARD int marks_append_twice(struct marks *marks,
                                  struct mark_record *record);
 
+// Is not a single slot left?
+int marks_are_full(const struct marks *marks);
+
 // Is there room for a whole install?
 int marks_have_room(const struct marks *marks);
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import workshop
-from acceptance.test_anti_rollback import KEPT, SLOTS, SMALL, fill_marks
+from acceptance.test_anti_rollback import FOR_EVER, KEPT, SLOTS, SMALL, fill_marks
 from acceptance.test_stories import prepared, reconfigure, refused_for, seal, undisturbed
 
 from packager import toolchain
@@ -120,6 +120,24 @@ def test_an_update_installs_though_marks_and_carry_area_are_used_up_to_the_last_
         assert workshop.runs(board.boot(strict=False)), cut
 
         assert shop.app_is(board, new), cut
+
+
+def test_last_slots_that_cannot_be_written_cost_the_update_and_not_the_app(
+    shop: workshop.Workshop,
+) -> None:
+    """Nothing is erased unannounced while there is a slot to announce it in."""
+    image = shop.image(shop.layout.largest_image, seed=1)
+    board = shop.board(image)
+    fill_marks(shop, board, SLOTS - 2)
+    use_up_carry(shop, board)
+    board.flash.faults.program_errors = {slot(shop, SLOTS - n): FOR_EVER for n in (1, 2)}
+    shop.stage(board, seal(shop, shop.image(SMALL, seed=2)))
+
+    report = board.boot(strict=False)
+
+    assert workshop.runs(report)
+    assert shop.app_is(board, image)
+    assert refused_for(shop, board) is Reason.NONE, "it is gone"
 
 
 def test_nobody_erases_the_end_of_an_app_unannounced_that_starts_unchecked(

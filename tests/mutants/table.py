@@ -132,10 +132,6 @@ _OPENED = "    stop_interrupts();\n    open_memory();\n"
 _CAN_BE_READ_AHEAD = "XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(21)"
 _CHANGED = "    if (run >= REFUSALS_KEPT && !changed) {"
 _READS_AS_RECORD = "        if (read_record(&written, address) == 0) {"
-_MAY_GO = """\
-    return newest->state == STATE_INSTALLING ||
-           info_block.boot_check != BOOT_CHECK_OFF ||
-"""
 _NOTED = "    if (facts.staged == STAGED_REFUSED) {\n        marks_refuse("
 
 MUTANTS = (
@@ -265,8 +261,8 @@ MUTANTS = (
         rollback.test_brown_outs_in_the_same_erase_never_use_up_the_room_for_the_update,
         (
             "install.c",
-            "    if (!marks_have_room(marks) && last_sector",
-            "    if (reason == REASON_NONE && !marks_have_room(marks) && last_sector",
+            "    if (!marks_have_room(marks) &&\n",
+            "    if (reason == REASON_NONE && !marks_have_room(marks) &&\n",
         ),
     ),
     mutant(
@@ -807,12 +803,12 @@ MUTANTS = (
     mutant(
         "needs a free slot to make room",
         failing.test_an_update_installs_though_marks_and_carry_area_are_used_up_to_the_last_slot,
-        ("install.c", _MAY_GO, "    return newest->state == STATE_INSTALLING ||\n"),
-        (
-            "install.c",
-            "newest->image_size <= last_sector()",
-            "newest->image_size < 0 * last_sector()",
-        ),
+        ("install.c", "(were_full && last", "(were_full == 2 && last"),
+    ),
+    mutant(
+        "erases the end of an app though there is a slot to announce it in",
+        failing.test_last_slots_that_cannot_be_written_cost_the_update_and_not_the_app,
+        ("install.c", "(were_full && last", "(were_full < 2 && last"),
     ),
     mutant(
         "erases the end of an app that nobody checks",
