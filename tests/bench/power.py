@@ -104,7 +104,7 @@ def faults(story: Story, seed: int, with_cuts: bool, stage: Stage) -> Tally:
         *planted.bursts(watched),
         *planted.sick_words(ordeal.scene, rng),
     ]
-    return ordeal.run(every if seed else every[::6], rng if with_cuts else None)
+    return ordeal.run(every if seed else every[::12], rng if with_cuts else None)
 
 
 def refusals(kind: str, count: int, seed: int, stage: Stage) -> Tally:
