@@ -31,9 +31,9 @@ TYPICAL = Times(erase=1.0, program=100e-6, cycle=1 / 64e6)
 MAXIMUM = Times(erase=2.0, program=200e-6, cycle=2 / 64e6)
 
 CYCLES_PER_BYTE = 350
-"""Counted: 282 to 309 instructions for each byte of image, all checks included."""
-CYCLES_PER_INSTALL = 22_000_000
-"""Counted: 10.5 million for curve arithmetic and the looks at an empty flash."""
+"""Counted: 275 to 288 instructions for each byte of image, all checks included."""
+CYCLES_PER_INSTALL = 20_000_000
+"""Counted: 9.5 million for curve arithmetic and the looks at an empty flash."""
 RECORD_WORDS = 192
 """Flash words of records; counted with seven sectors and full marks: 22 records of 4 words."""
 STEP = 5
