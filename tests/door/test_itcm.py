@@ -17,7 +17,7 @@ from packager.toolchain import find_toolchain
 ITCM_END = 0x1_0000
 WHILE_NOTHING_RUNS = {"flash_read", "flash_blank", "mem_differs", "mem_differs_from"}
 """In flash; dfuse.c calls them when no operation is under way."""
-AT_THE_END = {"machine_panic", "machine_park"}
+AT_THE_END = {"machine_panic", "machine_reset"}
 AT_THE_BEGINNING = {"info_block", "loader_keys", "stack_top", "ram_start", "ram_end"}
 
 

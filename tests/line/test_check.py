@@ -579,5 +579,5 @@ def test_what_is_read_back_is_what_was_built(station: Station) -> None:
     first: MarkRecord = parse_record(station.pieces[MARKS.start][:RECORD_SIZE])
 
     assert file.record == first
-    assert list(file.content.values()) == list(station.pieces.values())
+    assert set(file.content.values()) == set(station.pieces.values()) - {b"\xff" * FLASH_WORD}
     assert file.loader.info == read_loader(station.shop.loader.elf).info

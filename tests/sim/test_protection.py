@@ -172,6 +172,7 @@ def test_a_backup_register_wants_its_clock_and_the_write_protection_off(board: B
 PIN = """
 void main(void) {
     @SETUP@
+    for (int i = 0; i < @READS@; i++) { (void)REG(0x58020810u); }
     print(REG(0x58020810u) & 1u << 13 ? "high" : "low");
     for (;;) { __asm volatile("wfi"); }
 }
@@ -196,9 +197,16 @@ PULL_UP = "REG(0x5802080Cu) |= 1u << 26;"
 def test_a_pin_reads_what_drives_it_if_it_is_an_input_with_a_clock(
     board: Board, setup: str, driven: bool | None, seen: str
 ) -> None:
-    board.program(build(PIN.replace("@SETUP@", setup)))
+    board.program(build(PIN.replace("@SETUP@", setup).replace("@READS@", "4")))
     board.pins["PC13"] = driven
     assert board.boot().uart == seen
+
+
+@pytest.mark.parametrize("reads", [0, 3])
+def test_a_pin_that_was_analog_until_now_reads_low_at_first(board: Board, reads: int) -> None:
+    board.program(build(PIN.replace("@SETUP@", CLOCK + INPUT).replace("@READS@", str(reads))))
+    board.pins["PC13"] = True
+    assert board.boot().uart == "low"
 
 
 @pytest.mark.parametrize("name", ["PC16", "PL0", "C13", ""])
