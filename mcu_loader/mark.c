@@ -241,9 +241,9 @@ marks_append(struct marks *marks, struct mark_record *record)
             memcpy(&marks->newest, record, sizeof *record);
             marks->fresh = YES;
             missing = 0;
-        }
-        if (result == FLASH_OK) {
-            break;
+            if (result == FLASH_OK) {
+                break;
+            }
         }
     }
     return missing;

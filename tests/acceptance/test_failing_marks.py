@@ -13,7 +13,7 @@ from acceptance.test_anti_rollback import FOR_EVER, KEPT, SLOTS, SMALL, fill_mar
 from acceptance.test_stories import prepared, reconfigure, refused_for, seal, undisturbed
 
 from packager import toolchain
-from packager.chip import SECTOR_SIZE
+from packager.chip import FLASH_WORD, SECTOR_SIZE
 from packager.format import CARRY_SIZE, RECORD_SIZE
 from packager.layout import BootCheck
 from packager.reasons import Reason
@@ -98,6 +98,22 @@ def test_marks_that_read_with_a_repaired_bit_count(shop: workshop.Workshop) -> N
         assert workshop.runs(report)
         assert not report.resets
     assert shop.app_is(board, new)
+
+
+def test_a_record_that_fades_while_it_is_read_back_is_written_again(
+    shop: workshop.Workshop,
+) -> None:
+    """After however many reads: the update installs at once."""
+    board, _, new, _ = prepared(shop, SMALL)
+    next_slot = slot(shop, len(shop.records(board)))
+    before = board.snapshot()
+    for reads in range(10):
+        board.restore(before)
+        board.flash.plant(next_slot + FLASH_WORD, Word.WEAK_BLANK, reads=reads)
+
+        assert workshop.runs(board.boot()), reads
+
+        assert shop.app_is(board, new), reads
 
 
 def test_an_update_installs_though_marks_and_carry_area_are_used_up_to_the_last_slot(

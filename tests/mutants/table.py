@@ -132,6 +132,12 @@ _OPENED = "    stop_interrupts();\n    open_memory();\n"
 _CAN_BE_READ_AHEAD = "XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(21)"
 _CHANGED = "    if (run >= REFUSALS_KEPT && !changed) {"
 _READS_AS_RECORD = "        if (read_record(&written, address) == 0) {"
+_READ_THEN_OK = """\
+            if (result == FLASH_OK) {
+                break;
+            }
+        }
+"""
 _NOTED = "    if (facts.staged == STAGED_REFUSED) {\n        marks_refuse("
 
 MUTANTS = (
@@ -799,6 +805,15 @@ MUTANTS = (
         "counts no record that reads with a repaired bit",
         failing.test_marks_that_read_with_a_repaired_bit_count,
         ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("if (", "if (result == 0 && ")),
+    ),
+    mutant(
+        "takes no further slot for a record that faded at once",
+        failing.test_a_record_that_fades_while_it_is_read_back_is_written_again,
+        (
+            "mark.c",
+            _READ_THEN_OK,
+            "        }\n        if (result == FLASH_OK) {\n            break;\n        }\n",
+        ),
     ),
     mutant(
         "needs a free slot to make room",

@@ -8,6 +8,7 @@ so it costs a few milliseconds.
 from __future__ import annotations
 
 import copy
+import time
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -75,7 +76,11 @@ class GlitchCore(Core):
     reached = False
 
     def emulate(self) -> None:
-        """Go on until something stops the emulator, or it takes far too long."""
+        """Go on until something stops the emulator, or it takes far too long.
+
+        Whatever else is to be done then, as after an operation that leaves poison behind: it ends.
+        """
+        begin = time.monotonic()
         try:
             pc = self.uc.reg_read(arm.UC_ARM_REG_PC)
             self.uc.emu_start(pc | 1, _NEVER_RETURNS, timeout=self.patience)
@@ -85,6 +90,8 @@ class GlitchCore(Core):
         finally:
             self.flash_port.take_back()
             self.charge_work()
+        if time.monotonic() - begin >= self.patience / 1e6:
+            self.finish(Stop.TIME_UP)
 
     def advance(self) -> None:
         """Run to the end, or until the wanted point is reached."""
