@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import told
 import workshop
+from proof.refused import NOTE_WORDS
 from refusals import (
     CASES,
     FLOOR_CASES,
@@ -27,7 +28,6 @@ from refusals import (
 )
 
 from packager import toolchain
-from packager.chip import FLASH_WORD
 from packager.dfu.target import check_floor
 from packager.errors import KeyFileError, RefusedError
 from packager.format import (
@@ -68,8 +68,6 @@ from packager.update import (
 
 SIZE, CHUNK = 3_500, 1024
 VERSION, COUNTER = 0x0200_0000, 2
-NOTE_WORDS = 2 * RECORD_SIZE // FLASH_WORD
-"""A note stands twice."""
 TOOLS = toolchain.NAMES
 LAYOUT = workshop.layout_named(workshop.DEFAULT)
 SIZE_CASES = size_cases(LAYOUT)

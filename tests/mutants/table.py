@@ -132,6 +132,11 @@ _OPENED = "    stop_interrupts();\n    open_memory();\n"
 _CAN_BE_READ_AHEAD = "XN | READ_WRITE | NON_CACHEABLE | POWER_OF_TWO(21)"
 _CHANGED = "    if (run >= REFUSALS_KEPT && !changed) {"
 _READS_AS_RECORD = "        if (read_record(&written, address) == 0) {"
+_ONLY_CLEAN_COUNTS = (
+    "mark.c",
+    _READS_AS_RECORD,
+    _READS_AS_RECORD.replace("if (", "if (result == 0 && "),
+)
 _READ_THEN_OK = """\
             if (result == FLASH_OK) {
                 break;
@@ -799,12 +804,12 @@ MUTANTS = (
         "clears an update that a record says is being installed",
         failing.test_an_update_is_not_cleared_once_a_record_says_that_its_install_began,
         ("mark.c", _CHANGED, _CHANGED.replace(" && !changed", "")),
-        ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("if (", "if (result == 0 && ")),
+        _ONLY_CLEAN_COUNTS,
     ),
     mutant(
         "counts no record that reads with a repaired bit",
         failing.test_marks_that_read_with_a_repaired_bit_count,
-        ("mark.c", _READS_AS_RECORD, _READS_AS_RECORD.replace("if (", "if (result == 0 && ")),
+        _ONLY_CLEAN_COUNTS,
     ),
     mutant(
         "takes no further slot for a record that faded at once",

@@ -28,7 +28,7 @@ from proof.watch import Harm, ViolationError
 REFUSALS = "refusals"
 CHUNK = 1024
 _EDGES = (0, 1, 2, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF)
-_NOTE_WORDS = 2 * RECORD_SIZE // FLASH_WORD
+NOTE_WORDS = 2 * RECORD_SIZE // FLASH_WORD
 """Written twice."""
 
 
@@ -128,7 +128,7 @@ class Judge:
         if expected is Reason.NONE:
             _demand(not operations, Harm.ACCEPTED, "changes flash though nothing is staged")
             return
-        noted, cleared = operations[:_NOTE_WORDS], operations[_NOTE_WORDS:]
+        noted, cleared = operations[:NOTE_WORDS], operations[NOTE_WORDS:]
         right = all(self._is_note(op) for op in noted) and [
             (op.kind, op.address) for op in cleared
         ] == [(OpKind.ERASE, self.layout.staging.start)]

@@ -10,10 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from packager.chip import FLASH_WORD
-from packager.format import RECORD_SIZE
 from proof import chains
 from proof.product import ONE
+from proof.refused import NOTE_WORDS
 from proof.stories import BY_NAME, Stage
 from proof.tally import Tally
 from proof.watch import Harm, ViolationError
@@ -21,9 +20,6 @@ from proof.watch import Harm, ViolationError
 LAST_LINE = re.compile(
     r"cuts \d+ nested \d+ faults \d+ refusals \d+ fuzz \d+ skips \d+ bricked 0 accepted 0 hangs 0"
 )
-
-REFUSAL_OPERATIONS = 2 * RECORD_SIZE // FLASH_WORD + 1
-"""Words of a note that stands twice, and the erase that clears the header."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +46,7 @@ def test_the_last_line_adds_up_what_the_workers_did(power: ModuleType, stage: St
 
     assert LAST_LINE.fullmatch(line)
     assert line.startswith(f"cuts {total.counts['cuts']} nested 0 ")
-    assert total.counts["cuts"] == 2 * 3 * len(list(chains.logarithmic(REFUSAL_OPERATIONS)))
+    assert total.counts["cuts"] == 2 * 3 * len(list(chains.logarithmic(NOTE_WORDS + 1)))
 
 
 def test_a_violation_is_counted_and_told(power: ModuleType) -> None:
