@@ -111,7 +111,9 @@ class Core:
         self.code = CodeWatch(self)
         self.is_fed = False
         """Its last loop feeds the watchdog."""
-        self.pacer = Pacer(lambda: self.events + self.code.blocks, self.uc.emu_stop)
+        self.pacer = Pacer(
+            lambda: self.events + self.code.blocks, self.uc.emu_start, self.uc.emu_stop
+        )
         self._map(rams, bytearray(rom_memory))
         self._hook()
         wire = self.wire = peripherals.wire

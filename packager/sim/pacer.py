@@ -2,12 +2,14 @@
 
 A stop from outside that meets the emulator in or right behind a callback makes it repeat the
 access. So the pacer asks only after a stretch of the emulator's own processor time without a
-single callback (real time would do on an idle machine only); it announces the request before it
-looks for the last time, and callbacks with effects step back from then on.
+single callback (real time would do on an idle machine only), and what a callback takes is not such
+time, for a garbage collection may run in it. It announces the request before it looks for the last
+time, and callbacks with effects step back from then on.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,14 +22,19 @@ _LOOK_EVERY = 0.025
 class Pacer:
     """Watches one core while it runs; one thread looks at all of them."""
 
-    def __init__(self, events: Callable[[], int], stop: Callable[[], None]) -> None:
+    def __init__(
+        self, events: Callable[[], int], start: Callable[..., None], stop: Callable[[], None]
+    ) -> None:
         self._events = events
+        self._emulator = start.__code__
+        """What the thread is in while no callback is."""
         self._stop = stop
         self._lock = threading.Lock()
         self._runs = False
         self._thread = -1
         self._used: Callable[[], float] = time.process_time
         self._seen = 0
+        self._was_in_callback = False
         self._since = self._silent_since = 0.0
         self._limit = FIRST_SILENCE
         self._insists = False
@@ -69,6 +76,13 @@ class Pacer:
         self._since = self._silent_since = now
         self._limit, self.silence = FIRST_SILENCE, 0.0
 
+    def _is_active(self) -> bool:
+        """Tell of a callback since the last look, or that was not over then, or is not now."""
+        was_in_callback = self._was_in_callback
+        frame = sys._current_frames().get(self._thread)
+        self._was_in_callback = frame is None or frame.f_code is not self._emulator
+        return was_in_callback or self._was_in_callback or self._events() != self._seen
+
     def look(self) -> None:
         """See whether the core has been silent for too long; called by the watching thread."""
         with self._lock:
@@ -77,7 +91,7 @@ class Pacer:
             if self._insists:
                 self._stop()
                 return
-            if self._events() != self._seen:
+            if self._is_active():
                 self._note_activity()
             now = self._used()
             self.silence = now - self._silent_since

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from sim.firmware import APP, build
 
@@ -9,6 +11,8 @@ from packager.chip import CHIPS
 from packager.errors import SimulationFault
 from packager.sim.board import Board, BootReport, Outcome
 from packager.sim.cells import Word
+from packager.sim.flash_registers import FlashRegisters
+from packager.sim.pacer import FIRST_SILENCE
 
 APP_AT = 0x0810_0000
 DATA_AT = 0x081E_0000
@@ -567,6 +571,26 @@ def test_a_long_run_repeats_and_loses_no_store(board: Board) -> None:
     assert report.uart == "00000000\n"
     assert len(report.operations) == 4096
     assert all(op.virgin for op in report.operations)
+
+
+def test_a_store_that_takes_long_is_done_once(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a garbage collection runs in it; the emulator's silence looks the same."""
+
+    def store_slowly(registers: FlashRegisters, *store: int) -> None:
+        monkeypatch.undo()
+        registers.store(*store)
+        began = time.thread_time()
+        while time.thread_time() < began + 4 * FIRST_SILENCE:
+            pass
+
+    monkeypatch.setattr(FlashRegisters, "store", store_slowly)
+    body = """
+    static const uint32_t d[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    void main(void) { unlock(1); print_hex(program(1, 0x081C0000u, d)); }
+    """
+    assert run(board, body).uart == "00010000\n"
 
 
 def test_a_computation_without_any_access_ends_by_itself(board: Board) -> None:
