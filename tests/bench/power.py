@@ -264,6 +264,7 @@ def main() -> int:
         begin = time.monotonic()
         act()
         seconds[what] = time.monotonic() - begin
+        sys.stderr.write(f"\r{what}: {seconds[what]:.0f} s\n")
 
     def sweep() -> None:
         nonlocal total
