@@ -6,10 +6,12 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from packager.chip import FLASH_WORD
 from packager.format import CARRY_SIZE, RECORD_SIZE
 from packager.layout import Layout
 from packager.records import AppState, RecordType
 from packager.sim.board import Board
+from packager.sim.cells import Word
 
 _TYPES = {int(kind) for kind in RecordType}
 _ENOUGH_BLANK = 16
@@ -55,8 +57,11 @@ def parse(raw: bytes) -> Note | None:
     return Note._make((*head, raw[32:64], raw[64:96], *tail, raw[8:104]))
 
 
-def newest(board: Board, layout: Layout) -> Note:
-    """Return the record with the highest sequence in marks and carry area."""
+def newest(board: Board, layout: Layout, *, lasting: bool = False) -> Note:
+    """Return the record with the highest sequence in marks and carry area.
+
+    Every word as it reads now; or only records without a word that will fade.
+    """
     best, blank = NOTHING, 0
     marks = board.flash.peek(layout.marks.start, layout.marks.size)
     for at in range(0, len(marks), RECORD_SIZE):
@@ -64,12 +69,19 @@ def newest(board: Board, layout: Layout) -> Note:
         blank = blank + 1 if raw == _BLANK else 0
         if blank > _ENOUGH_BLANK:
             break
-        note = parse(raw)
-        if note is not None and note.sequence >= best.sequence:
-            best = note
-    carry = board.flash.peek(layout.app.end - CARRY_SIZE, CARRY_SIZE)
+        best = _newer(board, layout.marks.start + at, raw, best, lasting)
+    start = layout.app.end - CARRY_SIZE
+    carry = board.flash.peek(start, CARRY_SIZE)
     for at in range(0, CARRY_SIZE, RECORD_SIZE):
-        note = parse(carry[at : at + RECORD_SIZE])
-        if note is not None and note.sequence >= best.sequence:
-            best = note
+        best = _newer(board, start + at, carry[at : at + RECORD_SIZE], best, lasting)
     return best
+
+
+def _newer(board: Board, address: int, raw: bytes, best: Note, lasting: bool) -> Note:
+    note = parse(raw)
+    if note is None or note.sequence < best.sequence:
+        return best
+    words = range(address, address + RECORD_SIZE, FLASH_WORD)
+    if lasting and any(board.flash.word_state(word) is Word.WEAK for word in words):
+        return best
+    return note

@@ -108,13 +108,8 @@ class Sweep:
         is_cut = report.outcome is Outcome.POWER_CUT
         if not is_cut or report.operations[-1].kind is not OpKind.PROGRAM:
             return False
-        address = report.operations[-1].address
-        written = self.watched.moment()
-        self.watched.board.flash.plant(address, Word.POISONED)
-        lasting = self.watched.newest().floor
-        self.watched.board.restore(written.flash)
-        self.watched.floor = max(before, lasting)
-        fade(self.watched, address, reads)
+        fade(self.watched, report.operations[-1].address, reads)
+        self.watched.floor = max(before, self.watched.lasting().floor)
         return True
 
     def _cuts(self, chain: Chain) -> None:

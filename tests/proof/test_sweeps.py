@@ -7,12 +7,13 @@ from random import Random
 import pytest
 
 from packager.errors import PackagerError
+from packager.sim.board import BootReport
 from packager.sim.operations import Cut
 from proof import chains
 from proof.compound import Acts
 from proof.product import HOST
 from proof.stories import BY_NAME, SLOTS, STORIES, Stage, Story
-from proof.sweeps import CUTS, NESTED, Sweep, random_chains
+from proof.sweeps import CUTS, NESTED, Sweep, fade, random_chains
 from proof.tally import Tally
 
 TINY = BY_NAME["install 1 KiB"]
@@ -59,6 +60,42 @@ def test_a_word_that_fades_after_it_was_written_costs_nothing(stage: Stage, stor
 
 def test_a_record_that_fades_while_the_next_boot_is_cut_costs_nothing(stage: Stage) -> None:
     clean(Sweep(stage, TINY, HOST, 0).run_fading_twice([4]))
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2, 3, 5])
+def test_a_cut_leaves_a_record_that_fades_and_the_floor_is_the_one_before_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    sweep = Sweep(stage, TINY, HOST, 0)
+    watched, old = sweep.watched, sweep.watched.floor
+    written = _last_word_of_the_new_floor(sweep)
+
+    def boot_and_fade(cut: Cut, *, strict: bool) -> BootReport:
+        report = boot(cut=cut, strict=strict)
+        fade(watched, report.operations[-1].address, reads)
+        return report
+
+    boot = watched.board.boot
+    with monkeypatch.context() as patch:
+        patch.setattr(watched.board, "boot", boot_and_fade)
+        watched.boot(Cut(written, "after"))
+    assert (watched.floor, watched.newest().floor > old) == (old, True)
+
+    watched.boot(Cut(10, "torn"))
+    watched.runs(watched.boot(), sweep.scene.good)
+    assert watched.floor > old
+
+
+def _last_word_of_the_new_floor(sweep: Sweep) -> int:
+    """Return the number of the operation that ends the first record with a higher floor."""
+    watched, old = sweep.watched, sweep.watched.floor
+    for index in range(1, sweep.operations() + 1):
+        watched.back_to(sweep.start)
+        watched.boot(Cut(index, "after"))
+        if watched.floor > old:
+            watched.back_to(sweep.start)
+            return index
+    raise AssertionError("nothing raises the floor")
 
 
 def test_two_cuts_in_a_row_are_healed(stage: Stage) -> None:

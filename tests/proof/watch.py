@@ -125,6 +125,10 @@ class Watched:
         """Return the newest record."""
         return notes.newest(self.board, self.layout)
 
+    def lasting(self) -> notes.Note:
+        """Return the newest record without a word that will fade."""
+        return notes.newest(self.board, self.layout, lasting=True)
+
     def runs(self, report: BootReport, expected: Collection[Release]) -> None:
         """Demand that the boot ended in one of these releases."""
         self._demand(
@@ -155,13 +159,17 @@ class Watched:
     # -- judging ----------------------------------------------------------------------------------
 
     def _judge(self, report: BootReport, cut: Cut | None) -> None:
+        """Judge a boot; one that is not cut has to have seen to it that its records last."""
         note = self.newest()
+        words_fade = any(cells.weak for cells in self.board.flash.banks)
+        lasting = self.lasting() if words_fade else note
         self._demand(
             note.floor >= self.floor, Harm.ACCEPTED, f"floor sank: {self.floor} to {note.floor}"
         )
-        self.floor = max(self.floor, note.floor)
-        self._judge_operations(report, note)
-        if report.outcome is Outcome.POWER_CUT:
+        is_cut = report.outcome is Outcome.POWER_CUT
+        self.floor = max(self.floor, lasting.floor if is_cut else note.floor)
+        self._judge_operations(report, lasting)
+        if is_cut:
             self._demand(cut is not None, Harm.HANG, "a power cut nobody planned")
         elif report.outcome is Outcome.APP_RUNS:
             self._judge_app(note)
@@ -170,13 +178,13 @@ class Watched:
                 report.outcome is Outcome.STAYS_IN_ROM, Harm.HANG, f"ends in {report.outcome}"
             )
 
-    def _judge_operations(self, report: BootReport, note: notes.Note) -> None:
+    def _judge_operations(self, report: BootReport, lasting: notes.Note) -> None:
         layout = self.layout
         for op in report.operations:
             self._demand(op.virgin, Harm.BRICKED, f"programs 0x{op.address:08X} twice")
             if op.address == layout.staging.start and op.kind is OpKind.ERASE:
                 self._demand(
-                    note.state != AppState.INSTALLING,
+                    lasting.state != AppState.INSTALLING,
                     Harm.BRICKED,
                     "erases the staged header while the app is in pieces",
                 )
