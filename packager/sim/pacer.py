@@ -17,6 +17,8 @@ from collections.abc import Callable
 FIRST_SILENCE, LONGEST_SILENCE = 0.05, 1.0
 """Processor seconds without a callback before the first, and between later stops."""
 _LOOK_EVERY = 0.025
+_NOT_OVER = -1
+"""In place of the number of callbacks seen: one more is to come to its end."""
 
 
 class Pacer:
@@ -34,7 +36,6 @@ class Pacer:
         self._thread = -1
         self._used: Callable[[], float] = time.process_time
         self._seen = 0
-        self._was_in_callback = False
         self._since = self._silent_since = 0.0
         self._limit = FIRST_SILENCE
         self._insists = False
@@ -76,12 +77,10 @@ class Pacer:
         self._since = self._silent_since = now
         self._limit, self.silence = FIRST_SILENCE, 0.0
 
-    def _is_active(self) -> bool:
-        """Tell of a callback since the last look, or that was not over then, or is not now."""
-        was_in_callback = self._was_in_callback
+    def _is_in_callback(self) -> bool:
+        """Tell whether the thread is anywhere but in the emulator."""
         frame = sys._current_frames().get(self._thread)
-        self._was_in_callback = frame is None or frame.f_code is not self._emulator
-        return was_in_callback or self._was_in_callback or self._events() != self._seen
+        return frame is None or frame.f_code is not self._emulator
 
     def look(self) -> None:
         """See whether the core has been silent for too long; called by the watching thread."""
@@ -91,8 +90,11 @@ class Pacer:
             if self._insists:
                 self._stop()
                 return
-            if self._is_active():
+            in_callback = self._is_in_callback()
+            if in_callback or self._events() != self._seen:
                 self._note_activity()
+            if in_callback:
+                self._seen = _NOT_OVER  # so the next look begins to count, at the earliest
             now = self._used()
             self.silence = now - self._silent_since
             if now - self._since >= self._limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from packager.chip import FLASH_WORD
@@ -62,26 +63,33 @@ def newest(board: Board, layout: Layout, *, lasting: bool = False) -> Note:
 
     Every word as it reads now; or only records without a word that will fade.
     """
-    best, blank = NOTHING, 0
-    marks = board.flash.peek(layout.marks.start, layout.marks.size)
-    for at in range(0, len(marks), RECORD_SIZE):
-        raw = marks[at : at + RECORD_SIZE]
-        blank = blank + 1 if raw == _BLANK else 0
-        if blank > _ENOUGH_BLANK:
-            break
-        best = _newer(board, layout.marks.start + at, raw, best, lasting)
-    start = layout.app.end - CARRY_SIZE
-    carry = board.flash.peek(start, CARRY_SIZE)
-    for at in range(0, CARRY_SIZE, RECORD_SIZE):
-        best = _newer(board, start + at, carry[at : at + RECORD_SIZE], best, lasting)
+    best = NOTHING
+    for address, raw in _slots(board, layout):
+        note = parse(raw)
+        if note is None or note.sequence < best.sequence:
+            continue
+        if not (lasting and _will_fade(board, address)):
+            best = note
     return best
 
 
-def _newer(board: Board, address: int, raw: bytes, best: Note, lasting: bool) -> Note:
-    note = parse(raw)
-    if note is None or note.sequence < best.sequence:
-        return best
+def _slots(board: Board, layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """Yield address and content of the slots of marks, to their end, and of the carry area."""
+    blank = 0
+    for address, raw in _cut_up(board, layout.marks.start, layout.marks.size):
+        blank = blank + 1 if raw == _BLANK else 0
+        if blank > _ENOUGH_BLANK:
+            break
+        yield address, raw
+    yield from _cut_up(board, layout.app.end - CARRY_SIZE, CARRY_SIZE)
+
+
+def _cut_up(board: Board, start: int, size: int) -> Iterator[tuple[int, bytes]]:
+    content = board.flash.peek(start, size)
+    for at in range(0, size, RECORD_SIZE):
+        yield start + at, content[at : at + RECORD_SIZE]
+
+
+def _will_fade(board: Board, address: int) -> bool:
     words = range(address, address + RECORD_SIZE, FLASH_WORD)
-    if lasting and any(board.flash.word_state(word) is Word.WEAK for word in words):
-        return best
-    return note
+    return any(board.flash.word_state(word) is Word.WEAK for word in words)

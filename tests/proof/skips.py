@@ -1,6 +1,6 @@
 """Glitches: instructions of the shipped loader are skipped, bits of its registers flipped.
 
-    cd tests && python -m proof.skips            every point; twelve minutes of two processes
+    cd tests && python -m proof.skips            every point; nine minutes of two processes
     cd tests && python -m proof.skips --quick    a sample; half a minute or less
 
 One disturbance a run, at a point of the decision path: from ``loader_main`` to the first
